@@ -1,0 +1,21 @@
+"""How good the transcripts are, measured against references: pure functions from texts to additive counts.
+
+::
+
+    formats      STM, RTTM and entity files ↔ records
+    references   a folder of such files → `Reference` per call
+    hypotheses   utterances from records, rows or STM → `HypothesisUtterance`
+    normalise    the pinned text normaliser, named in every report
+    rates        frozen counts that are added and never averaged
+    wer          word errors of a call
+    speakers     cpWER: word errors that also count a wrong speaker
+    spoken       number words and spelled-out digits
+    values       amounts, and what a value is
+    moments      dates and times of day as values
+    streams      the words of a hypothesis laid out for searching
+    entities     which names, numbers, amounts and dates came through
+    score        all of these for a call and for a set
+    report       JSON, terminal table, Markdown
+
+`evaluation` may import `tasks`, never `flows`. Heavy libraries are imported where they are used.
+"""

@@ -1,0 +1,76 @@
+"""The pinned text normaliser: Whisper's own, as packaged in whisper-normalizer.
+
+Two texts are compared only after both went through the same normaliser, and a rate means nothing without its name:
+`NORMALISER` goes into every report. English goes through `EnglishTextNormalizer` (contractions, British spelling,
+fillers such as "uh", numbers in words to digits), every other language through `BasicTextNormalizer` (case,
+punctuation, brackets). Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022),
+appendix C.
+
+Upstream is left alone, so that figures compare with other people's. What that means in practice:
+
+- Digits said one by one become one word, digits written in groups stay groups: "four four seven one nine zero two
+  five" gives "44719025" and "4471-9025" gives "4471 9025", two word errors for a perfect transcript. The same with
+  times: "three thirty" gives "330", "3:30" gives "3 30". `evaluation.entities` compares values and is not fooled.
+- A lone 1 is spelled out wherever it stands, so that "$1.50" gives "one.50" and "one dollar and fifty cents" too.
+- A number that goes on in the next utterance ("seven zero zero", "two three") stays in two words, as each utterance is
+  normalised alone (`normalised_words` says why).
+- It is not idempotent in English: "1 1" gives "one one", which gives "11". Normalise once, the raw text.
+- A text that begins with "and a half" loses these words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import version
+from typing import Final
+
+NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (English; Basic for other languages)"
+"""Which normaliser made the counts, with its version."""
+
+UNSPACED_LANGUAGES: Final = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
+"""Written without spaces: every character counts as a word there, as in the Whisper paper."""
+
+
+def normalise(text: str, language: str = "en") -> str:
+    """Bring a raw text to the form in which it is compared.
+
+    Args:
+        text: what was said or recognised, raw: the English normaliser must not be applied twice.
+        language: ISO 639-1 code, with or without a region (`en`, `en-GB`, `de`).
+
+    Returns:
+        Lower-case words with one space between them; empty when nothing is left.
+    """
+    return " ".join(_normaliser(language.lower().partition("-")[0])(text).split())
+
+
+def normalised_words(texts: Iterable[str], language: str = "en") -> list[str]:
+    """Normalise utterance by utterance and string the words together.
+
+    Each text alone, as meeteval does: joined first, a number that the customer says and the agent repeats would become
+    one word of twice the length, and a stray "(" would swallow everything up to a ")" minutes later. So a set has the
+    same reference words whether speakers are looked at or not.
+
+    Args:
+        texts: raw texts in the order in which they were said.
+        language: as for `normalise`.
+
+    Returns:
+        The words of all texts.
+    """
+    return [word for text in texts for word in normalise(text, language).split()]
+
+
+@cache
+def _normaliser(language: str) -> Callable[[str], str]:
+    """Make the upstream normaliser of a language; once, as the English one reads a word list from disk."""
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    normaliser: Callable[[str], str]
+    if language == "en":
+        normaliser = EnglishTextNormalizer()
+    else:
+        normaliser = BasicTextNormalizer(split_letters=language in UNSPACED_LANGUAGES)
+    return normaliser

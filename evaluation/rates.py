@@ -1,0 +1,106 @@
+"""Frozen counts that are added up; rates are derived from sums and never averaged.
+
+The rate of a set is the rate of the summed counts: a call of ten words must not weigh as much as one of a thousand.
+A rate that has nothing to divide by is None, never zero. `sum` needs the start value, so that an empty sum still is
+a count::
+
+    >>> sum([ErrorCounts(10, substitutions=1), ErrorCounts(90, deletions=3)], ErrorCounts.zero()).rate
+    0.04
+    >>> ErrorCounts(0, insertions=7).rate is None
+    True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCounts:
+    """Word errors: how a hypothesis differs from a reference of `reference_words` words.
+
+    Raises:
+        ValueError: a count is negative, or more reference words are wrong than there are.
+    """
+
+    reference_words: int
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that the counts can belong together."""
+        if min(self.reference_words, self.substitutions, self.deletions, self.insertions) < 0:
+            raise ValueError(f"negative count in {self}")
+        if self.substitutions + self.deletions > self.reference_words:
+            raise ValueError(f"more substitutions and deletions than reference words in {self}")
+
+    @classmethod
+    def zero(cls) -> ErrorCounts:
+        """Nothing compared: the start of a sum."""
+        return cls(0)
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        """Add count by count."""
+        return ErrorCounts(
+            self.reference_words + other.reference_words,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+    @property
+    def hits(self) -> int:
+        """Reference words that came through."""
+        return self.reference_words - self.substitutions - self.deletions
+
+    @property
+    def hypothesis_words(self) -> int:
+        """The length of the hypothesis in words."""
+        return self.hits + self.substitutions + self.insertions
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, deletions and insertions."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float | None:
+        """Errors per reference word (may exceed 1); None without reference words."""
+        return self.errors / self.reference_words if self.reference_words else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityCounts:
+    """Reference entities, and how many of them the hypothesis holds.
+
+    Raises:
+        ValueError: a count is negative, or more are correct than there are.
+    """
+
+    reference: int
+    correct: int
+
+    def __post_init__(self) -> None:
+        """Check that the counts can belong together."""
+        if not 0 <= self.correct <= self.reference:
+            raise ValueError(f"impossible counts in {self}")
+
+    @classmethod
+    def zero(cls) -> EntityCounts:
+        """Nothing looked for: the start of a sum."""
+        return cls(0, 0)
+
+    def __add__(self, other: EntityCounts) -> EntityCounts:
+        """Add count by count."""
+        return EntityCounts(self.reference + other.reference, self.correct + other.correct)
+
+    @property
+    def missed(self) -> int:
+        """Entities that did not come through."""
+        return self.reference - self.correct
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share that came through; None where there is none to find."""
+        return self.correct / self.reference if self.reference else None

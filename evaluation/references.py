@@ -1,0 +1,127 @@
+"""References: what is known for certain of each call, put together from the files of a folder.
+
+A set of references is a folder of STM, RTTM and entity files (`evaluation.formats` says how they look); which call a
+line is about stands in the line, so that a file may hold one call or many. A JSON file without `entities` is something
+else and is passed over. An STM or RTTM file without a single line says of the call of its name that nobody spoke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final, TypeVar
+
+from evaluation.formats import (
+    ReferenceEntity,
+    ReferenceFileError,
+    RttmTurn,
+    StmLine,
+    parse_entities,
+    parse_rttm,
+    parse_stm,
+    serialise_rttm,
+    serialise_stm,
+)
+
+__all__ = [
+    "Reference",
+    "ReferenceEntity",
+    "ReferenceFileError",
+    "RttmTurn",
+    "StmLine",
+    "collect_references",
+    "load_references",
+    "parse_entities",
+    "parse_rttm",
+    "parse_stm",
+    "serialise_rttm",
+    "serialise_stm",
+]
+
+SUFFIXES: Final = frozenset({".stm", ".rttm", ".json"})
+"""Files of a folder that are looked at."""
+
+RecordT = TypeVar("RecordT", StmLine, RttmTurn)
+FoundT = TypeVar("FoundT")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """All that is known for certain of one call; None where there is no such file, empty where nobody spoke."""
+
+    call_id: str
+    lines: tuple[StmLine, ...] | None = None
+    turns: tuple[RttmTurn, ...] | None = None
+    entities: tuple[ReferenceEntity, ...] | None = None
+
+
+def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
+    """Put the files of a set together, call by call. Pure.
+
+    Args:
+        files: (name, content) of each file; the suffixes `.stm`, `.rttm` and `.json` count, others are passed over.
+
+    Returns:
+        call_id → reference, ordered by call_id.
+
+    Raises:
+        ReferenceFileError: a file is malformed, or two files of a kind speak of the same call.
+    """
+    lines: dict[str, tuple[StmLine, ...]] = {}
+    turns: dict[str, tuple[RttmTurn, ...]] = {}
+    entities: dict[str, tuple[ReferenceEntity, ...]] = {}
+    for name, content in sorted(files):
+        suffix = PurePath(name).suffix
+        if suffix == ".stm":
+            _add(lines, _by_call(parse_stm(content, name), name), name)
+        elif suffix == ".rttm":
+            _add(turns, _by_call(parse_rttm(content, name), name), name)
+        elif suffix == ".json" and (found := parse_entities(content, name)) is not None:
+            _add(entities, dict([found]), name)
+    return {
+        call_id: Reference(call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id))
+        for call_id in sorted({*lines, *turns, *entities})
+    }
+
+
+def load_references(folder: Path) -> dict[str, Reference]:
+    """Read all references of a folder (not of folders in it).
+
+    Args:
+        folder: where the files lie.
+
+    Returns:
+        call_id → reference, as `collect_references`.
+
+    Raises:
+        ReferenceFileError: the folder holds no references, or one of them cannot be read.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
+    references = collect_references((path.name, _read(path)) for path in paths)
+    if not references:
+        raise ReferenceFileError(str(folder), None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
+    return references
+
+
+def _read(path: Path) -> str:
+    """Read a text file, with or without a byte order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReferenceFileError(path.name, None, f"cannot be read: {error}") from error
+
+
+def _by_call(records: Iterable[RecordT], name: str) -> dict[str, tuple[RecordT, ...]]:
+    """Sort records into calls; a file without records speaks of the call of its name."""
+    calls: dict[str, list[RecordT]] = {}
+    for record in records:
+        calls.setdefault(record.call_id, []).append(record)
+    return {call_id: tuple(found) for call_id, found in calls.items()} or {PurePath(name).stem: ()}
+
+
+def _add(known: dict[str, FoundT], new: dict[str, FoundT], name: str) -> None:
+    """Take over what a file says, unless another file said it already."""
+    if twice := sorted(known.keys() & new.keys()):
+        raise ReferenceFileError(name, None, f"call {twice[0]} has a reference of this kind in another file, too")
+    known.update(new)

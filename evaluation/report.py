@@ -1,0 +1,194 @@
+"""The report of a set: JSON for machines, a table for the terminal, Markdown for benchmarks that are checked in.
+
+Every form names the normaliser, gives counts beside rates, and writes an undefined rate as null or `-`. Missed
+entities are words that somebody said: they are in the report for people to look at, so a report lies only where
+erasure visits, and `spoken=False` leaves them out where it must not hold any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from evaluation.entities import EntityMiss, EntityScore
+from evaluation.normalise import NORMALISER
+from evaluation.rates import EntityCounts, ErrorCounts
+from evaluation.score import CallScore, SetScore
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS: Final = ("call", "words", "WER %", "sub", "del", "ins", "cpWER %", "entities", "entities %")
+"""Of the table; all but the first are numbers. `entities` is found/of the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A scored set under a name, with the normaliser that made its counts."""
+
+    name: str
+    score: SetScore
+    normaliser: str = NORMALISER
+
+    def to_json(self, *, spoken: bool = True) -> str:
+        """Write the report as JSON: sorted keys, rates rounded to 6 digits, the same text for the same scores.
+
+        Args:
+            spoken: whether the words of missed entities are in it.
+
+        Returns:
+            Indented JSON with a line break at its end.
+        """
+        score = self.score
+        content = {
+            "name": self.name,
+            "normaliser": self.normaliser,
+            "unreferenced": list(score.unreferenced),
+            "untranscribed": list(score.untranscribed),
+            "total": {
+                "calls": len(score.calls),
+                **_counts(score.words, score.speakers, score.entities),
+            },
+            "calls": {call.call_id: _call(call, spoken=spoken) for call in score.calls},
+        }
+        return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+    def to_markdown(self, *, spoken: bool = True) -> str:
+        """Write the report as a Markdown section.
+
+        Args:
+            spoken: whether the words of missed entities are in it.
+
+        Returns:
+            A heading, the table, and lines on what was missed.
+        """
+        rule = ["---", *["---:"] * (len(COLUMNS) - 1)]
+        table = [_markdown_row(row) for row in (COLUMNS, rule, *_rows(self.score))]
+        notes = [f"Normaliser: {self.normaliser}.", *_notes(self.score), *([missed_line(self)] if spoken else [])]
+        return "\n".join([f"### {self.name}", "", *table, "", *(f"{_escaped(note)}\n" for note in notes)])
+
+
+def report_table(report: Report) -> Table:
+    """Draw the table for the terminal, one row per call and the total of the counts last."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(report.name), caption=escape("\n".join([report.normaliser, *_notes(report.score)])))
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+    *calls, total = _rows(report.score)
+    for row in calls:
+        table.add_row(*map(escape, row))
+    table.add_section()
+    table.add_row(*total, style="bold")
+    return table
+
+
+def missed_line(report: Report) -> str:
+    """Say in one line which entities were missed, call by call."""
+    counts = report.score.entities.counts
+    found = [f"{call.call_id} {_miss(miss)}" for call in report.score.calls for miss in call.entities.misses]
+    if not counts.reference:
+        return "Missed entities: no references."
+    return f"Missed entities ({counts.missed} of {counts.reference}): {'; '.join(found) or 'none'}."
+
+
+def percent(rate: float | None) -> str:
+    """Write a rate as a percentage with one decimal; `-` when it is undefined."""
+    return "-" if rate is None else f"{100 * rate:.1f}"
+
+
+def _rows(score: SetScore) -> list[tuple[str, ...]]:
+    """Lay out the cells: a row per call, then the total."""
+    return [
+        *(_row(call.call_id, call.words, call.speakers.counts, call.entities.counts) for call in score.calls),
+        _row("total", score.words, score.speakers, score.entities.counts),
+    ]
+
+
+def _row(name: str, words: ErrorCounts, speakers: ErrorCounts, entities: EntityCounts) -> tuple[str, ...]:
+    """Lay out the cells of one row, as in `COLUMNS`."""
+    return (
+        name,
+        str(words.reference_words),
+        percent(words.rate),
+        str(words.substitutions),
+        str(words.deletions),
+        str(words.insertions),
+        percent(speakers.rate),
+        f"{entities.correct}/{entities.reference}" if entities.reference else "-",
+        percent(entities.accuracy),
+    )
+
+
+def _notes(score: SetScore) -> Iterable[str]:
+    """Say what was scored without a transcript, and what was not scored."""
+    if score.untranscribed:
+        yield f"No transcript, all words counted as deleted: {', '.join(score.untranscribed)}."
+    if score.unreferenced:
+        yield f"No reference, not scored: {', '.join(score.unreferenced)}."
+
+
+def _miss(miss: EntityMiss) -> str:
+    """Name one missed entity."""
+    return f'{miss.type} "{miss.text}"'
+
+
+def _call(call: CallScore, *, spoken: bool) -> dict[str, Any]:
+    """Put one call into JSON's types."""
+    return {
+        **_counts(call.words, call.speakers.counts, call.entities),
+        "assignment": [list(pair) for pair in call.speakers.assignment],
+        "transcribed": call.transcribed,
+        "missed_entities": [
+            {"type": miss.type, "start": miss.start, **({"text": miss.text} if spoken else {})}
+            for miss in call.entities.misses
+        ],
+    }
+
+
+def _counts(words: ErrorCounts, speakers: ErrorCounts, entities: EntityScore) -> dict[str, Any]:
+    """Put counts and their rates into JSON's types."""
+    return {
+        "wer": _errors(words),
+        "cpwer": _errors(speakers),
+        "entities": {
+            **_found(entities.counts),
+            "by_type": {kind: _found(counts) for kind, counts in entities.by_type.items()},
+        },
+    }
+
+
+def _errors(counts: ErrorCounts) -> dict[str, int | float | None]:
+    """Put word errors into JSON's types."""
+    return {
+        "reference_words": counts.reference_words,
+        "hits": counts.hits,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "errors": counts.errors,
+        "rate": _rounded(counts.rate),
+    }
+
+
+def _found(counts: EntityCounts) -> dict[str, int | float | None]:
+    """Put entity counts into JSON's types."""
+    return {"reference": counts.reference, "correct": counts.correct, "accuracy": _rounded(counts.accuracy)}
+
+
+def _rounded(rate: float | None) -> float | None:
+    """Round a rate; in reports only, never in sums."""
+    return None if rate is None else round(rate, 6)
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    """Write one row of a Markdown table."""
+    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Keep a text from ending its cell."""
+    return text.replace("|", "\\|")

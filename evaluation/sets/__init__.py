@@ -1,0 +1,1 @@
+"""Evaluation sets: calls with references, and the scripts that made them."""

@@ -1,0 +1,102 @@
+"""cpWER: word errors that count a word given to the wrong speaker.
+
+The concatenated minimum-permutation word error rate joins what each speaker said, pairs reference speakers with
+hypothesis speakers so that the word errors are fewest, and counts those. Names of speakers do not matter, only who is
+whom throughout the call; a speaker too many is insertions, one too few deletions.
+
+Source: Watanabe et al., "CHiME-6 Challenge: Tackling Multispeaker Speech Recognition for Unsegmented Recordings"
+(2020), section 4. The pairing is solved as a linear assignment instead of over all permutations, as meeteval does
+(von Neumann et al., 2023); the number of errors agrees with meeteval's on the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.hypotheses import Spoken, in_order
+from evaluation.normalise import normalised_words
+from evaluation.rates import ErrorCounts
+from evaluation.wer import count_errors
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerErrors:
+    """The errors under the best pairing, and that pairing.
+
+    `assignment` holds (reference speaker, hypothesis speaker); None stands for nobody on that side.
+    """
+
+    counts: ErrorCounts
+    assignment: tuple[tuple[str | None, str | None], ...]
+
+    @classmethod
+    def zero(cls) -> SpeakerErrors:
+        """Nothing compared."""
+        return cls(ErrorCounts.zero(), ())
+
+    @property
+    def missed_speakers(self) -> int:
+        """Reference speakers without a partner."""
+        return sum(hypothesis is None for _, hypothesis in self.assignment)
+
+    @property
+    def extra_speakers(self) -> int:
+        """Hypothesis speakers without a partner."""
+        return sum(reference is None for reference, _ in self.assignment)
+
+
+def speaker_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> SpeakerErrors:
+    """Compute cpWER of one call.
+
+    Args:
+        reference: what was said by whom, raw text, in any order.
+        hypothesis: what was recognised and given to whom, raw text, in any order.
+        language: of the normaliser.
+
+    Returns:
+        Counts over normalised words, and who is whom.
+    """
+    return best_assignment(_words_by_speaker(reference, language), _words_by_speaker(hypothesis, language))
+
+
+def best_assignment(reference: Mapping[str, Sequence[str]], hypothesis: Mapping[str, Sequence[str]]) -> SpeakerErrors:
+    """Pair speakers so that the word errors are fewest.
+
+    The side with fewer speakers is filled up with silent ones. Among equal pairings the order of the mappings decides,
+    not the names.
+
+    Args:
+        reference: speaker → the normalised words of all that they said.
+        hypothesis: the same of the hypothesis.
+
+    Returns:
+        The summed counts of the pairs and the pairs, ordered as in `reference`, extra speakers last.
+    """
+    if not reference and not hypothesis:
+        return SpeakerErrors.zero()
+    from scipy.optimize import linear_sum_assignment
+
+    size = max(len(reference), len(hypothesis))
+    references, hypotheses = _padded(reference, size), _padded(hypothesis, size)
+    pairs = [[count_errors(said, heard) for _, heard in hypotheses] for _, said in references]
+    cost = [[pair.errors for pair in row] for row in pairs]  # [reference, hypothesis]
+    rows, columns = (indices.tolist() for indices in linear_sum_assignment(cost))
+    chosen = sorted(zip(rows, columns, strict=True))
+    return SpeakerErrors(
+        counts=sum((pairs[row][column] for row, column in chosen), ErrorCounts.zero()),
+        assignment=tuple((references[row][0], hypotheses[column][0]) for row, column in chosen),
+    )
+
+
+def _words_by_speaker(spoken: Iterable[Spoken], language: str) -> dict[str, list[str]]:
+    """String together what each speaker said, speakers in order of their first utterance."""
+    words: dict[str, list[str]] = {}
+    for one in in_order(spoken):
+        words.setdefault(one.speaker, []).extend(normalised_words([one.text], language))
+    return words
+
+
+def _padded(words: Mapping[str, Sequence[str]], size: int) -> list[tuple[str | None, Sequence[str]]]:
+    """Fill up with silent nobodies."""
+    return [*words.items(), *[(None, ())] * (size - len(words))]

@@ -1,0 +1,100 @@
+"""The words of a hypothesis laid out for searching: put together, timed, as numbers, as values and as plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Final
+
+from evaluation.hypotheses import HypothesisUtterance, in_order
+from evaluation.moments import dates, times
+from evaluation.normalise import normalise
+from evaluation.spoken import Atom, atoms
+from evaluation.values import Reader, Reading, amounts, read
+
+READERS: Final[Mapping[str, Reader]] = {"amount": amounts, "date": dates, "time": times}
+"""How the values of a type of entity are read."""
+
+_CONTINUES: Final = re.compile(r"[-.,:/'\u2019]\w")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A word of the hypothesis with the time of it, or of its utterance."""
+
+    text: str
+    start: float
+    end: float
+    utterance: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Words of the hypothesis in the order in which they are searched; `words` holds (index, text)."""
+
+    words: tuple[tuple[int, str], ...]
+    language: str
+
+    @cached_property
+    def atoms(self) -> list[Atom]:
+        """For numbers of every kind."""
+        return atoms(self.words)
+
+    @cached_property
+    def tokens(self) -> list[tuple[str, int]]:
+        """For names: normalised words, with the index of the word they come from."""
+        return [(token, index) for index, text in self.words for token in _tokens(text, self.language)]
+
+    @cached_property
+    def readings(self) -> dict[str, list[Reading]]:
+        """For amounts, dates and times."""
+        return {kind: read(self.atoms, reader) for kind, reader in READERS.items()}
+
+
+def listen(utterances: Iterable[HypothesisUtterance], language: str) -> tuple[list[Heard], list[Stream]]:
+    """Lay the words of a call out.
+
+    Args:
+        utterances: the hypothesis, in any order.
+        language: of the normaliser.
+
+    Returns:
+        The words in order of their utterances, and what is searched: the words of each speaker, then all of them;
+        streams name words by their index.
+    """
+    heard: list[Heard] = []
+    by_speaker: dict[str, list[tuple[int, str]]] = {}
+    for number, utterance in enumerate(in_order(utterances)):
+        for word in _words(utterance, number):
+            by_speaker.setdefault(utterance.speaker, []).append((len(heard), word.text))
+            heard.append(word)
+    everything = [(index, word.text) for index, word in enumerate(heard)]
+    streams = [Stream(tuple(words), language) for words in by_speaker.values()]
+    return heard, (streams if len(streams) == 1 else [*streams, Stream(tuple(everything), language)])
+
+
+def _words(utterance: HypothesisUtterance, number: int) -> list[Heard]:
+    """Take the words of an utterance; pieces of one ("$89", ".95") that Whisper times apart are put together again."""
+    words: list[Heard] = []
+    for text, start, end in [(word.text, word.start, word.end) for word in utterance.words] or [
+        (text, utterance.start, utterance.end) for text in utterance.text.split()
+    ]:
+        if words and _CONTINUES.match(text) and words[-1].text[-1:].isalnum():
+            words[-1] = replace(words[-1], text=words[-1].text + text, end=end)
+        else:
+            words.append(Heard(text, start, end, number))
+    return words
+
+
+def tokens_of(text: str, language: str) -> list[str]:
+    """Normalise a text word by word, as the hypothesis is."""
+    return [token for word in text.split() for token in _tokens(word, language)]
+
+
+@lru_cache(maxsize=65_536)
+def _tokens(word: str, language: str) -> tuple[str, ...]:
+    """Normalise one word, its parts alone, so that numbers do not run into their neighbours; "&" is said "and"."""
+    parts = word.replace("&", " and ").replace("-", " ").split()
+    return tuple(token for part in parts for token in normalise(part, language).split())

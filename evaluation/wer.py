@@ -1,0 +1,53 @@
+"""Word error rate: the least substitutions, deletions and insertions that turn the reference into the hypothesis.
+
+The words of all speakers stand in order of the start of what they belong to, so that WER does not look at speakers.
+Where people talk at the same time that order is arbitrary and WER counts it as errors; `evaluation.speakers` does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from evaluation.hypotheses import Spoken, in_order
+from evaluation.normalise import normalised_words
+from evaluation.rates import ErrorCounts
+
+
+def word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> ErrorCounts:
+    """Count the word errors of one call.
+
+    Args:
+        reference: what was said, raw text, in any order.
+        hypothesis: what was recognised, raw text, in any order.
+        language: of the normaliser.
+
+    Returns:
+        Counts over normalised words; a call without reference words has only insertions.
+    """
+    return count_errors(
+        normalised_words((line.text for line in in_order(reference)), language),
+        normalised_words((utterance.text for utterance in in_order(hypothesis)), language),
+    )
+
+
+def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    """Align words and count.
+
+    Of several alignments with the fewest errors jiwer's is taken: the number of errors is certain, their split into
+    kinds may differ from that of other tools.
+
+    Args:
+        reference: normalised words, none empty or with white space in it.
+        hypothesis: the same.
+
+    Returns:
+        The counts. Empty sides are counted here: jiwer returns the number of words as the rate of an empty reference.
+    """
+    if not reference:
+        return ErrorCounts(0, insertions=len(hypothesis))
+    if not hypothesis:
+        return ErrorCounts(len(reference), deletions=len(reference))
+    import jiwer
+
+    aligned = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    return ErrorCounts(len(reference), aligned.substitutions, aligned.deletions, aligned.insertions)

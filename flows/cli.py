@@ -1,0 +1,353 @@
+"""The `callscribe` command: parse, call, print. The one place where an error becomes a sentence and an exit code.
+
+Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
+5 model bundle; 6 device; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tasks.errors import CallscribeError, StorageUnavailable, UsageError
+from tasks.settings import hub_access, load_settings
+
+if TYPE_CHECKING:
+    from tasks.runs import RunSummary
+    from tasks.storage import Storage
+
+EXIT_SOME_CALLS_FAILED = 3
+EXIT_STORAGE = 4
+
+app = typer.Typer(
+    help="Turn an archive of recorded telephone calls into Parquet transcripts, and measure how good they are.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Pull and list model bundles.", no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(models_app, name="models")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class Format(StrEnum):
+    """What `callscribe transcribe` can write."""
+
+    txt = "txt"
+    json = "json"
+    srt = "srt"
+    vtt = "vtt"
+    stm = "stm"
+    rttm = "rttm"
+    parquet = "parquet"
+
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
+BundleOption = Annotated[str | None, typer.Option(help="Model bundle.", show_default=False)]
+DeviceOption = Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `cuda:N`.", show_default=False)]
+LanguageOption = Annotated[
+    str | None, typer.Option(help="Language of the calls (ISO 639-1); detected when left out.", show_default=False)
+]
+TranscriptsOption = Annotated[
+    str | None, typer.Option(help="URI of the data set: s3://bucket/prefix or file:///folder.", show_default=False)
+]
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(help="Recordings in any format.", metavar="FILE...")],
+    out: Annotated[Path, typer.Option(help="Folder for the outputs.")] = Path(),
+    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.txt,
+    call_id: Annotated[str | None, typer.Option(help="Call id of a single FILE; else its stem.")] = None,
+    language: LanguageOption = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Transcribe local recordings; one output per input, named after the whole input (`call.wav` → `call.wav.txt`).
+
+    Example: `callscribe transcribe call-1.wav call-2.mp3 --out transcripts --format json`
+    """
+    from flows.export import render
+    from flows.local import local_calls, transcribe_files
+    from tasks.models import load_models
+
+    overrides = {"archive": {"language": language}, "models": {"bundle": bundle, "device": device}}
+    settings = load_settings(config, overrides)
+    calls = local_calls(files, call_id, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with errors.status("loading models"):
+        models = load_models(settings)
+    with errors.status("transcribing") as status:
+        results = transcribe_files(calls, models, settings)
+        for number, (call, rows) in enumerate(zip(calls, results, strict=True), start=1):
+            status.update(f"transcribing ({number} of {len(calls)} done)")
+            target = out / f"{Path(call.key).name}.{format_}"
+            row = rows.call
+            if row["outcome"] == "failed":
+                failed += 1
+                errors.print(f"[red]failed[/] {escape(call.key)}: {row['error_code']}: {escape(row['error'])}")
+                continue
+            content = render(rows, format_)
+            target.write_bytes(content)
+            note = "no speech" if row["outcome"] == "no_speech" else f"{len(rows.utterances)} utterances"
+            errors.print(f"[green]{escape(str(target))}[/]  {row['duration_s']:.0f} s of audio, {note}")
+            if format_ is Format.txt:
+                console.print(content.decode(), markup=False, highlight=False, end="")
+    if failed:
+        raise typer.Exit(EXIT_SOME_CALLS_FAILED)
+
+
+@app.command()
+def run(
+    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before this one when left out.")] = None,
+    archive: Annotated[
+        str | None, typer.Option(help="URI of the archive: s3://bucket/prefix or file:///folder.", show_default=False)
+    ] = None,
+    transcripts: TranscriptsOption = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Transcribe what is new or changed in a month of the archive, through Prefect, and account for every object.
+
+    Exit code 3 says that the run is complete and some calls failed; their rows say why.
+
+    Example: `callscribe run --month 2026-10 --archive s3://calls --transcripts s3://transcripts`
+    """
+    overrides = {
+        "archive": {"uri": archive},
+        "transcripts": {"uri": transcripts},
+        "models": {"bundle": bundle, "device": device},
+    }
+    summary = run_month(month, config, overrides)
+    if summary.failed:
+        raise typer.Exit(EXIT_SOME_CALLS_FAILED)
+    if not summary.accounted:
+        raise typer.Exit(1)
+
+
+def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[str, Any]]) -> RunSummary:
+    """Run the archive flow with progress on the terminal, print what it did, and return it."""
+    from flows.console import ConsoleWatcher, pairs_table
+    from flows.progress import watched_by
+
+    settings = load_settings(config, overrides)
+    given = {group: {k: v for k, v in values.items() if v is not None} for group, values in overrides.items()}
+    with ConsoleWatcher(console) as watcher, watched_by(watcher):
+        watcher.stage("starting Prefect")
+        from flows.archive import archive_run, summary_rows
+
+        summary = archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
+    console.print(pairs_table(f"run {summary.run_id} over {summary.month}", summary_rows(summary)))
+    return summary
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SQL statement over the views calls, utterances and words.")],
+    transcripts: TranscriptsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer an SQL query over the data set with DuckDB.
+
+    Example: `callscribe query "SELECT outcome, count(*) FROM calls GROUP BY outcome" --transcripts s3://transcripts`
+    """
+    from flows.console import result_table
+    from tasks.query import run_query
+
+    names, rows = run_query(_transcripts(config, transcripts), sql)
+    console.print(result_table(names, rows))
+
+
+@app.command()
+def show(
+    call_id: Annotated[str, typer.Argument(help="The call.")],
+    transcripts: TranscriptsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print one call: its row, and its transcript.
+
+    Example: `callscribe show demo-0002 --transcripts s3://transcripts`
+    """
+    from flows.console import call_table
+    from flows.export import readable
+    from tasks.query import read_transcript
+
+    row, utterances = read_transcript(_transcripts(config, transcripts), call_id)
+    console.print(call_table(row))
+    console.print(readable(utterances), markup=False, highlight=False, end="")
+
+
+@app.command()
+def evaluate(
+    references: Annotated[Path, typer.Option(help="Folder with .stm, .rttm and .entities.json references.")],
+    hypotheses: Annotated[
+        Path | None, typer.Option(help="Folder with .stm files to score instead of the data set.", show_default=False)
+    ] = None,
+    transcripts: TranscriptsOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here too.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Score transcripts against references: WER, cpWER, entity accuracy.
+
+    Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
+    """
+    from evaluation.report import missed_line, report_table
+    from flows.evaluate import score_dataset, score_files
+
+    if hypotheses is not None:
+        report = score_files(references, hypotheses)
+    else:
+        report = score_dataset(references, _transcripts(config, transcripts))
+    console.print(report_table(report))
+    console.print(missed_line(report), markup=False, highlight=False)
+    if json_file is not None:
+        json_file.write_text(report.to_json(), encoding="utf-8")
+        errors.print(f"report written to {escape(str(json_file))}")
+
+
+@models_app.command("pull")
+def models_pull(
+    name: Annotated[str, typer.Argument(help="`starter` or `production`.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Build it anew even where it is there.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Fetch a model bundle, check every file against its pinned digest, and keep it.
+
+    `production` comes from the Hugging Face hub and needs HF_TOKEN, of an account that accepted the conditions of
+    pyannote/speaker-diarization-community-1.
+
+    Example: `callscribe models pull starter`
+    """
+    from tasks.bundle_sources import builder
+    from tasks.bundles import pull_bundle, remove_bundle
+
+    settings = load_settings(config)
+    build = builder(name, hub_access())
+    if force:
+        remove_bundle(settings.models.folder, name)
+    with errors.status(f"pulling {name}"):
+        bundle, built = pull_bundle(settings.models.folder, name, build, lambda text: errors.print(escape(text)))
+    what = "pulled" if built else "already there, every file checked"
+    console.print(f"{name}: {what}; {bundle.manifest.bytes / 1e6:,.0f} MB, digest {bundle.digest[:16]}")
+
+
+@models_app.command("list")
+def models_list(config: ConfigOption = None) -> None:
+    """List the known model bundles and whether each is here and whole.
+
+    Example: `callscribe models list`
+    """
+    from flows.console import result_table
+    from tasks.bundle_sources import KNOWN
+    from tasks.bundles import bundle_state
+
+    settings = load_settings(config)
+    rows = [(name, bundle_state(settings.models.folder, name), text) for name, text in KNOWN.items()]
+    console.print(result_table(["bundle", "state", "what"], rows))
+
+
+@app.command()
+def check(
+    archive: Annotated[str | None, typer.Option(help="URI of the archive to check.", show_default=False)] = None,
+    transcripts: TranscriptsOption = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check settings, versions, device, models and storage; say what is wrong and how to mend it.
+
+    Example: `callscribe check --archive s3://calls --transcripts s3://transcripts --device cuda`
+    """
+    from flows.check import run_checks
+
+    overrides = {
+        "archive": {"uri": archive},
+        "transcripts": {"uri": transcripts},
+        "models": {"bundle": bundle, "device": device},
+    }
+    settings = load_settings(config, overrides)
+    worst: UsageError | StorageUnavailable | None = None
+    for result in run_checks(settings):
+        mark = "[green]ok[/]   " if result.error is None else "[red]wrong[/]"
+        console.print(f"{mark} {result.name:<12} {escape(result.text)}")
+        worst = worst or result.error
+    if worst is not None:
+        raise typer.Exit(_exit_code(worst))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its buckets.")] = Path(".callscribe/demo"),
+) -> None:
+    """Run everything once for real: an S3 server, eight calls, models, Prefect, Parquet, SQL and scores.
+
+    Example: `callscribe demo`
+    """
+    from flows.demo import run_demo
+
+    run_demo(folder, console)
+
+
+def main() -> None:
+    """Entry point of the `callscribe` command."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("faster_whisper").setLevel(logging.ERROR)
+    code = 0
+    with _explained() as failure:
+        result = app(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    sys.exit(failure[0] if failure else code)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[list[int]]:
+    """Turn whatever is raised on purpose into one sentence on stderr and an exit code."""
+    import click
+
+    exit_code: list[int] = []
+    try:
+        yield exit_code
+    except click.exceptions.Exit as error:
+        exit_code.append(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        exit_code.append(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        errors.print("interrupted; what was committed stands, and the next run goes on from there")
+        exit_code.append(130)
+    except CallscribeError as error:
+        errors.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+        exit_code.append(_exit_code(error))
+
+
+def _exit_code(error: CallscribeError) -> int:
+    if isinstance(error, UsageError):
+        return error.exit_code
+    return EXIT_STORAGE if isinstance(error, StorageUnavailable) else 1
+
+
+def _transcripts(config: Path | None, uri: str | None) -> Storage:
+    from tasks.errors import SettingsError
+    from tasks.storage import open_storage
+
+    settings = load_settings(config, {"transcripts": {"uri": uri}})
+    if not settings.transcripts.uri:
+        message = "transcripts.uri is not set; give --transcripts, or set it in callscribe.toml or the environment"
+        raise SettingsError(message)
+    return open_storage(settings.transcripts.uri, settings.storage.options())

@@ -1,0 +1,118 @@
+"""What people see on the terminal: progress, tables, transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tasks.records import CopiedAudio, Outcome
+
+OUTCOME_STYLE = {"transcribed": "green", "no_speech": "yellow", "failed": "red", "copied": "cyan"}
+MAX_ROWS = 200
+
+
+class ConsoleWatcher:
+    """Shows a run as it goes: a line per stage, a bar over the calls, a line per failed call.
+
+    Args:
+        console: where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("starting", total=None)
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing and leave nothing of the bar."""
+        self._progress.update(self._task, visible=False)
+        self._progress.stop()
+
+    def stage(self, text: str) -> None:
+        """Say what is being done now."""
+        self._progress.update(self._task, description=escape(text))
+        if not self._console.is_terminal:
+            self._console.print(escape(text))
+
+    def planned(self, calls: int, size_bytes: int) -> None:
+        """Say how much there is to do."""
+        self._calls = calls
+        text = f"{calls:,} calls to transcribe ({size_bytes / 1e6:,.1f} MB)" if calls else "nothing to transcribe"
+        self._console.print(text)
+        self._progress.update(self._task, total=calls, completed=0)
+
+    def done(self, outcome: Outcome | CopiedAudio) -> None:
+        """Say what became of one call."""
+        call_id = outcome.call.call_id
+        if isinstance(outcome, CopiedAudio):
+            line = _call_line(call_id, "copied", "same audio as before")
+        elif outcome.failure is not None:
+            line = _call_line(call_id, "failed", f"{outcome.failure.code}: {outcome.failure.message}")
+        else:
+            rtfx = (outcome.duration_s or 0.0) / max(outcome.timings.total_s, 1e-6)
+            line = _call_line(call_id, outcome.kind, f"{outcome.duration_s:.0f} s of audio, RTFx {rtfx:.1f}")
+        self._console.print(line)
+        self._progress.update(self._task, description="transcribing", advance=1)
+
+
+def _call_line(call_id: str, kind: str, rest: str) -> str:
+    return f"  [{OUTCOME_STYLE[kind]}]{kind:<11}[/] {escape(call_id)}  [dim]{escape(rest)}[/]"
+
+
+def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """A table of names and numbers."""
+    table = Table(title=title, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows:
+        table.add_row(escape(name), escape(value))
+    return table
+
+
+def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """The answer of a query; at most `MAX_ROWS` rows are drawn."""
+    table = Table()
+    for name in names:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(escape(shown(value)) for value in row))
+    if len(rows) > MAX_ROWS:
+        table.caption = f"{MAX_ROWS} of {len(rows):,} rows; add LIMIT, or aggregate"
+    return table
+
+
+def shown(value: object) -> str:
+    """A value of a table as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return str(value)
+
+
+def call_table(call: Mapping[str, Any]) -> Table:
+    """The row of one call, without what is empty."""
+    skipped = {"transcript_id", "bundle_digest", "month"}
+    rows = [(name, shown(value)) for name, value in call.items() if value not in (None, [], "") and name not in skipped]
+    return pairs_table(str(call["call_id"]), rows)

@@ -1,0 +1,1 @@
+"""The steps of the pipeline: plain functions over frozen records, without Prefect."""

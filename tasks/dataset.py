@@ -1,0 +1,245 @@
+"""The Parquet data set: layout of a month, reading, and committing new outcomes to a shard.
+
+Commit to a shard (design, section 5): (a) read both objects, then the tombstones; (b) PUT utterances holding the rows
+that stand and the new ones; (c) PUT calls: this is the commit; (d) PUT utterances with only the rows that calls names.
+Every PUT is conditional on what was read; another writer in b or c means starting again at a, one in d is left to do
+the tidying. A reader that joins the tables on transcript_id is right at every instant and after any crash.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
+from tasks.records import CopiedAudio
+from tasks.shards import Table, object_key, shard_name
+from tasks.storage import Storage, prove_conditional_writes
+from tasks.tables import (
+    CALLS,
+    SCHEMAS,
+    CallRows,
+    Row,
+    from_parquet,
+    joined,
+    only,
+    table_of,
+    to_parquet,
+    write_id_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Another writer wins every round only where something is badly wrong.
+MAX_COMMIT_ROUNDS = 50
+
+Change = CallRows | CopiedAudio
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A table object as it was read; `etag` is None where there is none yet."""
+
+    table: pa.Table
+    etag: str | None
+
+
+class DataSet:
+    """The two tables under one URI.
+
+    Args:
+        storage: where they lie.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def prove_safe(self) -> None:
+        """Prove that the store honours conditional writes, before anything is written.
+
+        Raises:
+            StorageRefused: it does not, or it cannot be written.
+        """
+        self.storage.check()
+        prove_conditional_writes(self.storage, "_control/probe")
+
+    def shards(self, month: str) -> int | None:
+        """Into how many shards a month is split; None while nothing of it was ever planned."""
+        try:
+            content = self.storage.get(_layout_key(month)).data
+        except ObjectVanished:
+            return None
+        return int(json.loads(content)["shards"])
+
+    def fix_shards(self, month: str, shards: int) -> int:
+        """Decide, once and for ever, into how many shards a month is split; returns what was decided first."""
+        content = json.dumps({"month": month, "shards": shards}).encode()
+        try:
+            self.storage.put(_layout_key(month), content, if_none_match=True)
+        except PreconditionFailed:
+            decided = self.shards(month)
+            if decided is None:
+                raise
+            return decided
+        return shards
+
+    def read_calls(self, month: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """Every row of `calls` of a month, all columns or some."""
+        shards = self.shards(month) or 0
+        tables = [self._read("calls", month, shard, shards).table for shard in range(shards)]
+        return [row for table in tables for row in (table.select(columns) if columns else table).to_pylist()]
+
+    def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
+        """Commit new outcomes to one shard, whoever else writes to it.
+
+        A failed outcome leaves a transcript standing and fills `last_attempt_*`; of two attempts at a call the one
+        planned later stays; an erased call is dropped.
+
+        Raises:
+            StorageUnavailable: the store does not answer; what was committed before stands.
+            StorageRefused: the store says no, or other writers won every round.
+        """
+        new = list(changes)
+        if not new:
+            return
+        for _ in range(MAX_COMMIT_ROUNDS):
+            try:
+                self._commit_once(month, shard, shards, new)
+            except PreconditionFailed:
+                continue
+            return
+        message = f"{self.storage.uri}: other writers won {MAX_COMMIT_ROUNDS} rounds on {shard_name(shard, shards)}"
+        raise StorageRefused(message)
+
+    def _commit_once(self, month: str, shard: int, shards: int, changes: Sequence[Change]) -> None:
+        calls = self._read("calls", month, shard, shards)
+        utterances = self._read("utterances", month, shard, shards)
+        erased = self._erased(month, shard, shards)
+
+        standing: dict[str, Row] = {row["call_id"]: row for row in calls.table.to_pylist()}
+        merged, added = merge_changes(standing, changes, erased)
+        known = set(utterances.table["transcript_id"].unique().to_pylist())
+        rows = [row for item in added if item.call["transcript_id"] not in known for row in item.utterances]
+
+        both = joined(utterances.table, rows, ("call_id", "transcript_id", "index"))
+        etag = self._write("utterances", month, shard, shards, both, utterances.etag)
+        new_calls = joined(table_of([], CALLS), list(merged.values()), ("started_at", "call_id"))
+        self._write("calls", month, shard, shards, new_calls, calls.etag)
+
+        current = only(both, "transcript_id", new_calls["transcript_id"])
+        if len(current) < len(both):
+            try:
+                self._write("utterances", month, shard, shards, current, etag)
+            except PreconditionFailed:
+                return  # another writer was faster, and tidies
+
+    def _read(self, name: Table, month: str, shard: int, shards: int) -> _Version:
+        key = object_key(name, month, shard, shards)
+        try:
+            stored = self.storage.get(key)
+        except ObjectVanished:
+            return _Version(table_of([], SCHEMAS[name]), None)
+        try:
+            return _Version(from_parquet(stored.data, SCHEMAS[name]), stored.info.etag)
+        except ValueError as error:
+            message = f"{self.storage.object_uri(key)} is not the Parquet file that was written: {error}"
+            raise StorageRefused(message) from error
+
+    def _write(self, name: Table, month: str, shard: int, shards: int, table: pa.Table, etag: str | None) -> str:
+        """One conditional PUT; a write of ours that only its answer was lost of is recognised by its write_id."""
+        key = object_key(name, month, shard, shards)
+        write_id = secrets.token_hex(16)
+        content = to_parquet(table, write_id)
+        try:
+            return self.storage.put(key, content, if_match=etag, if_none_match=etag is None)
+        except (PreconditionFailed, StorageUnavailable):
+            try:
+                found = self.storage.get(key)
+            except ObjectVanished:
+                found = None
+            if found is None or write_id_of(found.data) != write_id:
+                raise
+            return found.info.etag
+
+    def _erased(self, month: str, shard: int, shards: int) -> frozenset[str]:
+        """The call_ids of a shard that were erased and must not return."""
+        try:
+            content = self.storage.get(tombstone_key(month, shard, shards)).data
+        except ObjectVanished:
+            return frozenset()
+        return frozenset(json.loads(content)["call_ids"])
+
+
+def tombstone_key(month: str, shard: int, shards: int) -> str:
+    """Key of the list of erased calls of a shard: JSON, `{"call_ids": […]}`."""
+    return f"_control/tombstones/month={month}/{shard_name(shard, shards)}.json"
+
+
+def merge_changes(
+    standing: dict[str, Row], changes: Iterable[Change], erased: frozenset[str]
+) -> tuple[dict[str, Row], list[CallRows]]:
+    """Pure: which rows of `calls` a shard holds after some changes.
+
+    Args:
+        standing: the rows that stand, by call_id.
+        changes: new outcomes.
+        erased: calls that must not be there.
+
+    Returns:
+        the rows by call_id, and those changes whose transcript is now the call's.
+    """
+    rows = {call_id: row for call_id, row in standing.items() if call_id not in erased}
+    added: list[CallRows] = []
+    for change in changes:
+        call_id = change.call.call_id if isinstance(change, CopiedAudio) else change.call["call_id"]
+        if call_id in erased:
+            continue
+        row = rows.get(call_id)
+        if isinstance(change, CopiedAudio):
+            if row is not None and row["audio_sha256"] == change.audio_sha256:
+                rows[call_id] = row | _NO_LAST_ATTEMPT | {"audio_uri": change.call.uri, "audio_etag": change.call.etag}
+            continue
+        if row is not None and _planned(row) > change.call["run_id"]:
+            continue
+        if row is not None and row["outcome"] != "failed" and change.call["outcome"] == "failed":
+            rows[call_id] = row | _last_attempt(change.call)
+            continue
+        rows[call_id] = change.call
+        added.append(change)
+    return rows, added
+
+
+def _planned(row: Row) -> str:
+    """When the newest attempt that a row knows of was planned: run_ids sort by time."""
+    return max(str(row["run_id"]), str(row["last_attempt_run_id"] or ""))
+
+
+_NO_LAST_ATTEMPT: Row = dict.fromkeys(
+    (
+        "last_attempt_at",
+        "last_attempt_run_id",
+        "last_attempt_etag",
+        "last_attempt_error_code",
+        "last_attempt_error",
+        "last_attempt",
+    )
+)
+
+
+def _last_attempt(failed: Row) -> Row:
+    return {
+        "last_attempt_at": failed["transcribed_at"],
+        "last_attempt_run_id": failed["run_id"],
+        "last_attempt_etag": failed["audio_etag"],
+        "last_attempt_error_code": failed["error_code"],
+        "last_attempt_error": failed["error"],
+        "last_attempt": failed["attempt"],
+    }
+
+
+def _layout_key(month: str) -> str:
+    return f"_control/layouts/month={month}.json"

@@ -1,0 +1,147 @@
+"""Who speaks when, in a call that has one channel: pyannote.audio's pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.audio import MODEL_SAMPLING_RATE
+from tasks.bundles import Bundle
+from tasks.devices import Device
+from tasks.records import Samples, Turn
+from tasks.settings import DiarizationSettings
+
+if TYPE_CHECKING:
+    from pyannote.audio.core.model import Model
+    from pyannote.audio.pipelines import SpeakerDiarization
+
+# How the starter models are put together. Windows of 5 s step by a quarter; a speaker is embedded where nobody else
+# talks; clusters are joined by average linkage on cosine distance up to the threshold.
+STARTER_STEP = 0.25
+STARTER_BATCH_SIZE = 32
+STARTER_PARAMETERS = {
+    "segmentation": {"threshold": 0.5, "min_duration_off": 0.0},
+    "clustering": {"method": "average", "threshold": 0.3, "min_cluster_size": 4},
+}
+
+
+class Diarizer:
+    """One loaded diarization pipeline, used for every call of the process.
+
+    Args:
+        pipeline: the instantiated pipeline, on its device.
+        settings: how many speakers a call may have.
+    """
+
+    def __init__(self, pipeline: SpeakerDiarization, settings: DiarizationSettings) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+
+    def diarize(self, channel: Samples, speakers: int | None = None) -> tuple[Turn, ...]:
+        """Find the turns of each speaker of one channel at 16 kHz.
+
+        Args:
+            channel: `[sample]`.
+            speakers: how many people speak, when that is known.
+
+        Returns:
+            turns ordered by start that do not overlap: where two talk at once, the one who is more plainly heard.
+        """
+        import torch
+
+        file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
+        output: Any = self._pipeline(
+            file,
+            num_speakers=speakers,
+            min_speakers=self._settings.min_speakers if speakers is None else None,
+            max_speakers=self._settings.max_speakers if speakers is None else None,
+        )
+        return tuple(
+            sorted(
+                Turn(round(segment.start, 3), round(segment.end, 3), str(label))
+                for segment, _, label in output.exclusive_speaker_diarization.itertracks(yield_label=True)
+            )
+        )
+
+
+def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings) -> Diarizer:
+    """Load a bundle's diarization pipeline onto a device."""
+    import torch
+    from pyannote.audio.telemetry import set_telemetry_metrics
+
+    set_telemetry_metrics(False)
+    if bundle.manifest.diarization == "starter":
+        pipeline = _starter_pipeline(bundle.folder)
+    else:
+        pipeline = _published_pipeline(bundle.folder / "diarization")
+    pipeline.to(torch.device(device.torch_name))
+    return Diarizer(pipeline, settings)
+
+
+def _published_pipeline(folder: Path) -> SpeakerDiarization:
+    """A pipeline as pyannote publishes it: a folder with its configuration and models."""
+    from pyannote.audio import Pipeline
+    from pyannote.audio.pipelines import SpeakerDiarization
+
+    pipeline = Pipeline.from_pretrained(folder)
+    if not isinstance(pipeline, SpeakerDiarization):
+        message = f"{folder} does not hold a speaker diarization pipeline"
+        raise ValueError(message)  # noqa: TRY004  # what is wrong is the content of the folder
+    return pipeline
+
+
+def _starter_pipeline(folder: Path) -> SpeakerDiarization:
+    from pyannote.audio.core.plda import PLDA
+    from pyannote.audio.pipelines import SpeakerDiarization
+
+    pipeline = SpeakerDiarization(
+        segmentation=_segmentation_model(folder / "segmentation"),
+        segmentation_step=STARTER_STEP,
+        segmentation_batch_size=STARTER_BATCH_SIZE,
+        embedding=_embedding_model(folder / "embedding"),
+        embedding_batch_size=STARTER_BATCH_SIZE,
+        embedding_exclude_overlap=True,
+        clustering="AgglomerativeClustering",
+        # The constructor insists on a PLDA, which this clustering never asks: an empty one keeps it from the hub.
+        plda=PLDA.__new__(PLDA),
+    )
+    pipeline.clustering.constrained_assignment = True
+    pipeline.instantiate(STARTER_PARAMETERS)
+    return pipeline
+
+
+def _segmentation_model(folder: Path) -> Model:
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.segmentation import PyanNet
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    model = PyanNet(sincnet=config["sincnet"], lstm=config["lstm"], linear=config["linear"])
+    model.specifications = Specifications(
+        problem=Problem.MULTI_LABEL_CLASSIFICATION,
+        resolution=Resolution.FRAME,
+        duration=config["duration_s"],
+        classes=config["classes"],
+        permutation_invariant=True,
+    )
+    model.build()  # type: ignore[no-untyped-call]  # pyannote.audio types some of its functions
+    return _with_weights(model, folder)
+
+
+def _embedding_model(folder: Path) -> Model:
+    from tasks.ge2e import GE2EEncoder
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return _with_weights(GE2EEncoder(config["hidden_size"], config["num_layers"]), folder)
+
+
+def _with_weights(model: Model, folder: Path) -> Model:
+    from safetensors.torch import load_file
+
+    weights: dict[str, Any] = load_file(folder / "model.safetensors")
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    # The mel filters are computed, not learnt, and are the only thing that the files need not hold.
+    if unexpected or any(not name.startswith("mel.") for name in missing):
+        message = f"weights in {folder} do not fit the model: missing {missing}, unexpected {unexpected}"
+        raise ValueError(message)
+    return model.eval()

@@ -1,0 +1,162 @@
+"""The errors of callscribe.
+
+::
+
+    CallscribeError             every error that we raise on purpose
+    ├── CallError               one call cannot be processed now: it becomes a `failed` row
+    │   ├── TerminalError       this recording will never work: not tried again until its bytes change
+    │   │   ├── EmptyObject         empty_object: the object has no bytes
+    │   │   ├── UndecodableAudio    undecodable_audio: no decoder can make sound of the bytes
+    │   │   ├── ZeroLengthAudio     zero_length_audio: it decodes, to nothing
+    │   │   ├── TooLarge            too_large: more bytes than the limit
+    │   │   ├── TooLong             too_long: more seconds than the limit
+    │   │   └── AmbiguousCallId     ambiguous_call_id: several objects of a month claim one call_id
+    │   └── TransientError      another try may work: the next run tries again, up to a limit
+    │       ├── ObjectVanished      object_vanished: listed, and gone when it was read
+    │       ├── ObjectChanged       object_changed: replaced between listing and reading
+    │       ├── StorageUnavailable  storage_unavailable: time-outs, 5xx, slow-downs after all retries
+    │       └── ProcessingError     processing_error: a model or a library raised on this call
+    ├── PreconditionFailed      a conditional write met another version: read again and decide
+    └── UsageError              something around the calls is wrong: stops the run with one message
+        ├── SettingsError           a setting is missing or wrong
+        ├── StorageRefused          missing bucket, wrong keys, unreachable endpoint, no conditional writes
+        ├── BundleError             a model bundle is missing, incomplete or altered
+        ├── DeviceError             the asked-for device cannot run the models
+        └── QueryError              a query that DuckDB refuses, or a call that is not there
+
+A `CallError` is caught in exactly one place, `tasks.pipeline`, and becomes a row; a `UsageError` is caught in exactly
+one place, `flows.cli`, and becomes one sentence and an exit code. Every error carries what it is about as attributes
+and survives pickling.
+"""
+
+from typing import ClassVar
+
+
+class CallscribeError(Exception):
+    """Base of every error that callscribe raises on purpose.
+
+    Args:
+        message: one sentence for the person who reads it: what is wrong with which input, and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class CallError(CallscribeError):
+    """One call cannot be processed; it becomes a `failed` row with this `code` and message."""
+
+    code: ClassVar[str] = "failed"
+    transient: ClassVar[bool] = False
+
+
+class TerminalError(CallError):
+    """This recording will never work; it is not tried again until its bytes change."""
+
+
+class EmptyObject(TerminalError):
+    """The archived object has no bytes."""
+
+    code = "empty_object"
+
+
+class UndecodableAudio(TerminalError):
+    """No decoder can make sound of the bytes."""
+
+    code = "undecodable_audio"
+
+
+class ZeroLengthAudio(TerminalError):
+    """The recording decodes, to no samples at all."""
+
+    code = "zero_length_audio"
+
+
+class TooLarge(TerminalError):
+    """The object has more bytes than `archive.max_bytes`."""
+
+    code = "too_large"
+
+
+class TooLong(TerminalError):
+    """The recording lasts longer than `archive.max_duration_s`."""
+
+    code = "too_long"
+
+
+class AmbiguousCallId(TerminalError):
+    """Several objects of one month claim the same call_id; none of them is transcribed."""
+
+    code = "ambiguous_call_id"
+
+
+class TransientError(CallError):
+    """Another try may work; the next run tries again, up to `run.max_attempts`."""
+
+    transient = True
+
+    @classmethod
+    def codes(cls) -> frozenset[str]:
+        """The codes of all errors of this kind, as rows hold them."""
+        return frozenset(error.code for error in cls.__subclasses__())
+
+
+class ObjectVanished(TransientError):
+    """The object was listed and is gone when it is read."""
+
+    code = "object_vanished"
+
+
+class ObjectChanged(TransientError):
+    """The object was replaced between listing and reading."""
+
+    code = "object_changed"
+
+
+class StorageUnavailable(TransientError):
+    """The object store did not answer well after all retries."""
+
+    code = "storage_unavailable"
+
+
+class ProcessingError(TransientError):
+    """A model or a library raised on this call."""
+
+    code = "processing_error"
+
+
+class PreconditionFailed(CallscribeError):
+    """A conditional write met another version of the object than it was told to expect."""
+
+
+class UsageError(CallscribeError):
+    """Something around the calls is wrong; the run stops with this one message."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SettingsError(UsageError):
+    """A setting is missing or wrong."""
+
+
+class StorageRefused(UsageError):
+    """The store says no: missing bucket, wrong keys, unreachable endpoint, no conditional writes."""
+
+    exit_code = 4
+
+
+class BundleError(UsageError):
+    """A model bundle is missing, incomplete or altered."""
+
+    exit_code = 5
+
+
+class DeviceError(UsageError):
+    """The asked-for device cannot run the models."""
+
+    exit_code = 6
+
+
+class QueryError(UsageError):
+    """A query that DuckDB refuses, or a call that the data set does not hold."""

@@ -1,0 +1,159 @@
+"""What is in the archive for a month: a listing under the month's prefix, each key read by the key template."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from tasks.errors import SettingsError
+from tasks.records import CallHints, CallRef
+from tasks.settings import ArchiveSettings
+from tasks.storage import ObjectInfo, Storage
+
+_FIELD = re.compile(r"\{(\w+)\}")
+_PATTERNS = {
+    "year": r"\d{4}",
+    "month": r"\d{2}",
+    "day": r"\d{2}",
+    "hour": r"\d{2}",
+    "minute": r"\d{2}",
+    "second": r"\d{2}",
+    "ext": r"[^./]+",
+}
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a month of the archive holds.
+
+    `calls` have a call_id of their own. `ambiguous` holds those whose call_id several objects claim. `unmatched` are
+    keys under the month's prefix that the key template cannot read.
+    """
+
+    month: str
+    calls: tuple[CallRef, ...]
+    ambiguous: tuple[tuple[CallRef, ...], ...]
+    unmatched: tuple[str, ...]
+
+    @property
+    def objects(self) -> int:
+        """How many objects lie under the month's prefix."""
+        return len(self.calls) + sum(len(group) for group in self.ambiguous) + len(self.unmatched)
+
+
+def check_month(month: str) -> str:
+    """The month itself, when it is one.
+
+    Raises:
+        SettingsError: it is not `YYYY-MM`.
+    """
+    if not _MONTH.fullmatch(month):
+        message = f"month must be YYYY-MM, such as 2026-10; got {month!r}"
+        raise SettingsError(message)
+    return month
+
+
+def previous_month(now: datetime) -> str:
+    """The month before the one that `now` lies in, as `YYYY-MM`."""
+    year, month = (now.year, now.month - 1) if now.month > 1 else (now.year - 1, 12)
+    return f"{year:04d}-{month:02d}"
+
+
+def take_inventory(storage: Storage, month: str, settings: ArchiveSettings) -> Inventory:
+    """List a month of the archive and tell apart what can be transcribed and what only be accounted for.
+
+    Raises:
+        StorageRefused: the archive cannot be listed.
+    """
+    by_id: defaultdict[str, list[CallRef]] = defaultdict(list)
+    unmatched: list[str] = []
+    for call, key in _read_keys(storage, month, settings):
+        if call is None:
+            unmatched.append(key)
+        else:
+            by_id[call.call_id].append(call)
+    groups = sorted(by_id.items())
+    return Inventory(
+        month=month,
+        calls=tuple(group[0] for _, group in groups if len(group) == 1),
+        ambiguous=tuple(tuple(group) for _, group in groups if len(group) > 1),
+        unmatched=tuple(sorted(unmatched)),
+    )
+
+
+def month_prefix(template: str, month: str) -> str:
+    """What every key of a month begins with: the template up to its first field that the month does not fix."""
+    year, _, number = month.partition("-")
+    filled = template.replace("{year}", year).replace("{month}", number)
+    return filled.partition("{")[0]
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """The regular expression that reads keys by a key template; every field is a named group.
+
+    A field that is used twice must read the same twice.
+    """
+    parts: list[str] = []
+    seen: set[str] = set()
+    position = 0
+    for match in _FIELD.finditer(template):
+        parts.append(re.escape(template[position : match.start()]))
+        name = match[1]
+        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{_PATTERNS.get(name, '[^/]+')})")
+        seen.add(name)
+        position = match.end()
+    parts.append(re.escape(template[position:]))
+    return re.compile("".join(parts))
+
+
+def _read_keys(
+    storage: Storage, month: str, settings: ArchiveSettings
+) -> Iterator[tuple[CallRef | None, str]]:
+    pattern = template_pattern(settings.key_template)
+    hints = CallHints(language=settings.language, channel_roles=settings.channel_roles)
+    for info in storage.list(month_prefix(settings.key_template, month)):
+        match = pattern.fullmatch(info.key)
+        if match is None:
+            yield None, info.key
+        elif f"{match['year']}-{match['month']}" == month:
+            yield _call(storage, info, match.groupdict(), month, hints, settings.timezone), info.key
+
+
+def _call(
+    storage: Storage, info: ObjectInfo, fields: dict[str, str], month: str, hints: CallHints, timezone: str
+) -> CallRef:
+    known = {*_PATTERNS, "call_id"}
+    return CallRef(
+        call_id=fields["call_id"],
+        month=month,
+        key=info.key,
+        uri=storage.object_uri(info.key),
+        etag=info.etag,
+        size_bytes=info.size_bytes,
+        started_at=_started_at(fields, timezone),
+        hints=hints,
+        attributes={name: value for name, value in fields.items() if name not in known},
+    )
+
+
+def _started_at(fields: dict[str, str], timezone: str) -> datetime | None:
+    """When the call began, where the key says it to the minute; a bare day is not a time."""
+    if not {"day", "hour", "minute"} <= fields.keys():
+        return None
+    clock = f"{fields['hour']}:{fields['minute']}:{fields.get('second', '00')}"
+    try:
+        naive = datetime.fromisoformat(f"{fields['year']}-{fields['month']}-{fields['day']}T{clock}")
+    except ValueError:
+        return None
+    return naive.replace(tzinfo=ZoneInfo(timezone))
+
+
+def duplicate_message(group: Iterable[CallRef]) -> str:
+    """What the row of a call_id that several objects claim says."""
+    keys = ", ".join(call.key for call in group)
+    return f"several objects claim this call_id, so none was transcribed: {keys}; tell them apart by archive.key_template"

@@ -1,0 +1,115 @@
+"""Pure: what can be said of a transcript without a reference, and how the conversation went."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tasks.attribute import UNKNOWN_SPEAKER, merge, spans
+from tasks.records import CallMetrics, Quality, Region, Utterance, Word
+
+# Speech this near to a word, in seconds, counts as covered by it: regions are padded and bridge short pauses.
+COVER_MARGIN_S = 1.0
+LOW_CONFIDENCE = 0.6
+# Whisper's own bound: text that compresses better than this repeats itself.
+REPETITIVE_COMPRESSION_RATIO = 2.4
+UNCOVERED_SHARE = 0.1
+UNCOVERED_MIN_S = 3.0
+
+
+def assess(regions: Sequence[tuple[Region, ...]], channels: Sequence[int], utterances: Sequence[Utterance]) -> Quality:
+    """Compare words with speech, and list the reasons for a person to look.
+
+    Args:
+        regions: for each channel of `channels`, where somebody speaks.
+        channels: the file's channels, as utterances name them.
+        utterances: what was found in the call.
+    """
+    speech_s = sum(region.duration_s for found in regions for region in found)
+    uncovered_s = 0.0
+    unsupported = 0
+    for channel, found in zip(channels, regions, strict=True):
+        words = [word for utterance in utterances if utterance.channel == channel for word in utterance.words]
+        uncovered_s += _uncovered_s(found, words)
+        unsupported += _unsupported(words, found)
+    words = [word for utterance in utterances for word in utterance.words]
+    confidence = sum(word.probability for word in words) / len(words) if words else None
+    reasons = []
+    if confidence is not None and confidence < LOW_CONFIDENCE:
+        reasons.append("low_confidence")
+    if uncovered_s > max(UNCOVERED_MIN_S, UNCOVERED_SHARE * speech_s):
+        reasons.append("uncovered_speech")
+    if unsupported:
+        reasons.append("unsupported_words")
+    if any(item.compression_ratio > REPETITIVE_COMPRESSION_RATIO for item in utterances):
+        reasons.append("repetitive_text")
+    if any(item.speaker == UNKNOWN_SPEAKER for item in utterances):
+        reasons.append("unknown_speaker")
+    return Quality(
+        speech_s=round(speech_s, 3),
+        uncovered_speech_s=round(uncovered_s, 3),
+        unsupported_words=unsupported,
+        confidence=confidence,
+        review_reasons=tuple(reasons),
+    )
+
+
+def measure(utterances: Sequence[Utterance]) -> CallMetrics:
+    """Talk time, overlap, interruptions, silence and speed of a call, from its utterances (ordered by start)."""
+    speakers = sorted({item.speaker for item in utterances})
+    talk = {
+        speaker: round(sum(span.duration_s for span in spans(u for u in utterances if u.speaker == speaker)), 3)
+        for speaker in speakers
+    }
+    together = spans(utterances)
+    talk_s = sum(talk.values())
+    words = sum(len(item.words) for item in utterances)
+    silences = [after.start - before.end for before, after in pairwise(together)]
+    return CallMetrics(
+        talk_s=talk,
+        # Where k talk at once, this counts k - 1 times: exact for two speakers.
+        overlap_s=round(talk_s - sum(span.duration_s for span in together), 3),
+        interruptions=_interruptions(utterances),
+        longest_silence_s=round(max(silences, default=0.0), 3),
+        words=words,
+        words_per_minute=round(60 * words / talk_s, 1) if talk_s > 0 else None,
+    )
+
+
+def _uncovered_s(regions: Sequence[Region], words: Sequence[Word]) -> float:
+    """Seconds of the regions that lie farther than the margin from every word."""
+    covers = merge(Region(word.start - COVER_MARGIN_S, word.end + COVER_MARGIN_S) for word in words)
+    uncovered = 0.0
+    for region in regions:
+        common = sum(
+            max(0.0, min(region.end, cover.end) - max(region.start, cover.start))
+            for cover in covers
+            if cover.start < region.end and cover.end > region.start
+        )
+        uncovered += region.duration_s - common
+    return uncovered
+
+
+def _unsupported(words: Sequence[Word], regions: Sequence[Region]) -> int:
+    """How many words have their middle outside every region."""
+    starts = [region.start for region in regions]
+    count = 0
+    for word in words:
+        middle = (word.start + word.end) / 2
+        before = bisect_right(starts, middle) - 1
+        if before < 0 or middle > regions[before].end:
+            count += 1
+    return count
+
+
+def _interruptions(utterances: Sequence[Utterance]) -> int:
+    """How often somebody starts while another speaks, and goes on after the other has stopped."""
+    return sum(
+        1
+        for index, later in enumerate(utterances)
+        if any(
+            earlier.speaker != later.speaker and earlier.start < later.start < earlier.end < later.end
+            for earlier in utterances[:index]
+        )
+    )

@@ -1,0 +1,80 @@
+"""SQL over the data set: DuckDB with the views `calls`, `utterances` and `words`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import QueryError
+from tasks.storage import Storage
+from tasks.tables import open_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+# A bare read of `utterances` may for moments see superseded rows; the join on transcript_id never does.
+_VIEWS = """
+CREATE VIEW calls AS SELECT * FROM calls_files;
+CREATE VIEW utterances AS
+    SELECT u.* FROM utterances_files AS u SEMI JOIN calls_files AS c USING (transcript_id);
+CREATE VIEW words AS
+    SELECT call_id, transcript_id, "index" AS utterance, speaker, channel,
+           w.text AS text, w.start AS start, w."end" AS "end", w.probability AS probability, month
+    FROM (SELECT *, unnest(words) AS w FROM utterances);
+"""
+
+
+def connect(storage: Storage) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB whose views read the data set where it lies, on S3 or in a folder.
+
+    Raises:
+        StorageRefused: the data set cannot be reached.
+    """
+    import duckdb
+
+    storage.check()
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute("SET TimeZone = 'UTC'")
+    access = storage.direct_access()
+    connection.register("calls_files", open_table(access, "calls"))
+    connection.register("utterances_files", open_table(access, "utterances"))
+    connection.execute(_VIEWS)
+    return connection
+
+
+def run_query(storage: Storage, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Answer one SQL statement.
+
+    Returns:
+        column names, and rows.
+
+    Raises:
+        QueryError: DuckDB refuses the statement; its message says why.
+    """
+    import duckdb
+
+    with connect(storage) as connection:
+        try:
+            result = connection.execute(sql)
+            names = [column[0] for column in result.description or ()]
+            return names, result.fetchall()
+        except duckdb.Error as error:
+            message = f"DuckDB refuses the query: {error}"
+            raise QueryError(message) from error
+
+
+def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One call: its row of `calls`, and its utterances in order.
+
+    Raises:
+        QueryError: the data set does not hold the call.
+    """
+    with connect(storage) as connection:
+        found = connection.execute("SELECT * FROM calls WHERE call_id = ? ORDER BY month DESC LIMIT 1", [call_id])
+        rows = found.to_arrow_table().to_pylist()
+        if not rows:
+            message = f"{storage.uri} holds no call {call_id!r}; list some with `SELECT call_id FROM calls LIMIT 20`"
+            raise QueryError(message)
+        spoken = connection.execute(
+            'SELECT * FROM utterances WHERE transcript_id = ? ORDER BY "index"', [rows[0]["transcript_id"]]
+        )
+        return rows[0], spoken.to_arrow_table().to_pylist()

@@ -1,0 +1,140 @@
+"""From speech to words: faster-whisper over the speech regions of each channel, one loaded model for all calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.attribute import UNSPACED_LANGUAGES
+from tasks.audio import MODEL_SAMPLING_RATE
+from tasks.records import Recognition, Region, Samples, Segment, Word
+from tasks.settings import RecognizerSettings
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+    from faster_whisper.transcribe import Segment as WhisperSegment
+    from faster_whisper.transcribe import Word as WhisperWord
+    from faster_whisper.vad import SpeechTimestampsMap
+
+
+class Recognizer:
+    """One loaded Whisper model, used for every call of the process.
+
+    Args:
+        model: the loaded model.
+        settings: how to decode.
+    """
+
+    def __init__(self, model: WhisperModel, settings: RecognizerSettings) -> None:
+        self._model = model
+        self._settings = settings
+
+    def recognize(
+        self, channels: Samples, regions: Sequence[tuple[Region, ...]], language: str | None = None
+    ) -> Recognition:
+        """Transcribe the speech regions of each channel of one call, in one language.
+
+        Args:
+            channels: `[channel, sample]` at 16 kHz.
+            regions: for each channel, where somebody speaks.
+            language: ISO 639-1; detected over the speech of all channels together when None.
+
+        Returns:
+            every segment that has words, ordered by start, with times in the call.
+        """
+        speech = [_collect(channel, found) for channel, found in zip(channels, regions, strict=True)]
+        if not any(len(samples) for samples in speech):
+            return Recognition((), language, None)
+        probability: float | None = None
+        if language is None:
+            language, probability = self._detect_language(speech)
+        segments = [
+            segment
+            for index, (samples, found) in enumerate(zip(speech, regions, strict=True))
+            if len(samples)
+            for segment in self._transcribe(samples, found, index, language)
+        ]
+        return Recognition(tuple(sorted(segments, key=lambda item: (item.start, item.channel))), language, probability)
+
+    def _detect_language(self, speech: Sequence[Samples]) -> tuple[str, float]:
+        # One decision for the call: a channel with two words in it would be guessed at on its own.
+        language, probability, _ = self._model.detect_language(
+            np.concatenate(speech), language_detection_segments=4, language_detection_threshold=0.5
+        )
+        return language, float(probability)
+
+    def _transcribe(
+        self, samples: Samples, regions: tuple[Region, ...], channel: int, language: str
+    ) -> list[Segment]:
+        from faster_whisper.vad import SpeechTimestampsMap
+
+        found, _ = self._model.transcribe(
+            samples,
+            language=language,
+            beam_size=self._settings.beam_size,
+            condition_on_previous_text=self._settings.condition_on_previous_text,
+            word_timestamps=True,
+            vad_filter=False,
+        )
+        chunks = [
+            {"start": round(region.start * MODEL_SAMPLING_RATE), "end": round(region.end * MODEL_SAMPLING_RATE)}
+            for region in regions
+        ]
+        times = SpeechTimestampsMap(chunks, MODEL_SAMPLING_RATE)
+        segments = (_segment(item, channel, times, language) for item in found)
+        return [segment for segment in segments if segment.words]
+
+
+def _collect(channel: Samples, regions: tuple[Region, ...]) -> Samples:
+    """The speech of one channel, joined."""
+    pieces = [
+        channel[round(region.start * MODEL_SAMPLING_RATE) : round(region.end * MODEL_SAMPLING_RATE)]
+        for region in regions
+    ]
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+
+def _segment(found: WhisperSegment, channel: int, times: SpeechTimestampsMap, language: str) -> Segment:
+    words = join_pieces([(word.word, _word(word, times)) for word in found.words or () if word.word.strip()], language)
+    return Segment(
+        channel=channel,
+        start=words[0].start if words else found.start,
+        end=words[-1].end if words else found.end,
+        text=found.text.strip(),
+        words=words,
+        avg_logprob=float(found.avg_logprob),
+        no_speech_prob=float(found.no_speech_prob),
+        compression_ratio=float(found.compression_ratio),
+        temperature=float(found.temperature or 0.0),
+    )
+
+
+def join_pieces(pieces: Sequence[tuple[str, Word]], language: str) -> tuple[Word, ...]:
+    """Join what the aligner cut inside a word: `$89` and `.95` are one word, `$89.95`.
+
+    Whisper starts a word with a space; a piece without one belongs to the word before it. Languages that are written
+    without spaces keep their pieces.
+
+    Args:
+        pieces: the piece as the recogniser wrote it, and the word made of it.
+        language: ISO 639-1.
+    """
+    words: list[Word] = []
+    for raw, word in pieces:
+        if words and not raw.startswith(" ") and language not in UNSPACED_LANGUAGES:
+            before = words.pop()
+            probability = min(before.probability, word.probability)
+            words.append(Word(before.text + word.text, before.start, word.end, probability))
+        else:
+            words.append(word)
+    return tuple(words)
+
+
+def _word(found: WhisperWord, times: SpeechTimestampsMap) -> Word:
+    """A word with its times in the call: both ends in the region that its middle lies in."""
+    region = times.get_chunk_index((found.start + found.end) / 2)
+    start = times.get_original_time(found.start, region)
+    end = times.get_original_time(found.end, region)
+    return Word(found.word.strip(), round(start, 3), round(max(start, end), 3), float(found.probability))

@@ -1,0 +1,329 @@
+"""The frozen records that pass between the steps. Imports nothing of ours.
+
+Times are float seconds from the start of the call, always `start` and `end`. Other quantities carry their unit in the
+name. A changed record is a new record (`dataclasses.replace`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+"""Audio samples in [-1, 1]: shape `[sample]` for one channel, `[channel, sample]` for a call."""
+
+OutcomeKind = Literal["transcribed", "no_speech", "failed"]
+ChannelLayout = Literal["mono", "dual_mono", "one_sided", "separate"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallHints:
+    """What is known about a call before it is heard; part of its fingerprint.
+
+    `channel_roles` names what each channel carries (`("agent", "customer")`); `speakers` is the number of people.
+    """
+
+    language: str | None = None
+    channel_roles: tuple[str, ...] = ()
+    speakers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRef:
+    """One object of the archive that holds one call.
+
+    `key` is relative to the archive's URI; `month` is `YYYY-MM`; `uri` is what the row will name.
+    """
+
+    call_id: str
+    month: str
+    key: str
+    uri: str
+    etag: str
+    size_bytes: int
+    started_at: datetime | None = None
+    hints: CallHints = CallHints()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFormat:
+    """What the file said of itself: codec name (FFmpeg's), container, native sampling rate and channel count."""
+
+    codec: str
+    container: str
+    sampling_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Decoded audio of one call: `samples` is float32 `[channel, sample]` at `sampling_rate` Hz."""
+
+    samples: Samples
+    sampling_rate: int
+
+    @property
+    def channels(self) -> int:
+        """The number of channels."""
+        return int(self.samples.shape[0])
+
+    @property
+    def duration_s(self) -> float:
+        """The length in seconds."""
+        return float(self.samples.shape[1] / self.sampling_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAudio:
+    """A call ready for the models: one channel, or one per speaker, at 16 kHz, at the target loudness.
+
+    `source_channels[i]` is the channel of the file that row `i` of `audio.samples` came from. `loudness_lufs` is the
+    measured loudness of the recording before any gain (None when it holds nothing loud enough to measure).
+    `preprocessing` lists what was done to it, in order, with parameters.
+    """
+
+    audio: Audio
+    source: SourceFormat
+    layout: ChannelLayout
+    source_channels: tuple[int, ...]
+    duration_s: float
+    loudness_lufs: float | None
+    clipped_ratio: float
+    preprocessing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Region:
+    """A stretch of speech in one channel."""
+
+    start: float
+    end: float
+
+    @property
+    def duration_s(self) -> float:
+        """The length in seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word; `text` as the recogniser wrote it, without surrounding space."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What the recogniser decoded in one go, with its own measures of trust (Whisper's)."""
+
+    channel: int
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """All segments of a call, ordered by start, with the language they were decoded in."""
+
+    segments: tuple[Segment, ...]
+    language: str | None
+    language_probability: float | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Turn:
+    """A speech turn of one anonymous speaker, from the diarizer."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A run of words of one speaker: what analysts read.
+
+    `channel` is 0-based. `confidence` is the mean word probability. `overlap` says that somebody else speaks in the
+    same time. The three measures of trust are those of the segment that holds most of its words.
+    """
+
+    index: int
+    speaker: str
+    channel: int
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...]
+    language: str | None
+    confidence: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    overlap: bool
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallMetrics:
+    """How the conversation went, from its utterances alone.
+
+    `talk_s` maps each speaker to seconds of talk; `overlap_s` is time with two or more talking; `interruptions` counts
+    the times somebody starts while another speaks and takes the floor; `longest_silence_s` lies between utterances.
+    """
+
+    talk_s: Mapping[str, float]
+    overlap_s: float
+    interruptions: int
+    longest_silence_s: float
+    words: int
+    words_per_minute: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What can be said of a transcript without a reference.
+
+    `uncovered_speech_s` is speech that no word covers; `unsupported_words` counts words without speech under them;
+    `review_reasons` says why a person should look.
+    """
+
+    speech_s: float
+    uncovered_speech_s: float
+    unsupported_words: int
+    confidence: float | None
+    review_reasons: tuple[str, ...]
+
+    @property
+    def review(self) -> bool:
+        """Whether a person should look at this call."""
+        return bool(self.review_reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Everything that the models found in one call."""
+
+    utterances: tuple[Utterance, ...]
+    language: str | None
+    language_probability: float | None
+    speakers: tuple[str, ...]
+    quality: Quality
+    metrics: CallMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimings:
+    """Wall seconds that a call spent in each stage of the job (its share, where calls are handled together)."""
+
+    load_s: float = 0.0
+    vad_s: float = 0.0
+    recognize_s: float = 0.0
+    diarize_s: float = 0.0
+
+    def __add__(self, other: StageTimings) -> StageTimings:
+        """Add stage by stage."""
+        return StageTimings(
+            self.load_s + other.load_s,
+            self.vad_s + other.vad_s,
+            self.recognize_s + other.recognize_s,
+            self.diarize_s + other.diarize_s,
+        )
+
+    @property
+    def total_s(self) -> float:
+        """All stages together."""
+        return self.load_s + self.vad_s + self.recognize_s + self.diarize_s
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call could not be processed: a stable code, a sentence, and whether another try may work."""
+
+    code: str
+    message: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt at one call.
+
+    Exactly one of `transcript` and `failure` is set. `audio` is None when the recording could not be decoded; its
+    samples are dropped before an outcome is kept (`audio.audio` then holds no samples).
+    """
+
+    call: CallRef
+    audio_sha256: str | None
+    source: SourceFormat | None
+    duration_s: float | None
+    layout: ChannelLayout | None
+    loudness_lufs: float | None
+    clipped_ratio: float | None
+    preprocessing: tuple[str, ...]
+    transcript: Transcript | None
+    failure: Failure | None
+    timings: StageTimings = StageTimings()
+
+    @classmethod
+    def not_processed(cls, call: CallRef, failure: Failure) -> Outcome:
+        """The outcome of a call whose recording was never opened."""
+        return cls(call, None, None, None, None, None, None, (), None, failure)
+
+    @property
+    def kind(self) -> OutcomeKind:
+        """`failed`, or `transcribed` when there is at least one utterance, else `no_speech`."""
+        if self.transcript is None:
+            return "failed"
+        return "transcribed" if self.transcript.utterances else "no_speech"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call that a run has to do.
+
+    `attempt` counts tries at these bytes, from 1. `known_sha256` is the digest of the bytes that the data set already
+    has a good transcript of, so that an object that was merely copied is not transcribed again.
+    """
+
+    call: CallRef
+    shard: int
+    attempt: int
+    known_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedAudio:
+    """The outcome of a call whose object has a new ETag and the same bytes: its transcript stands."""
+
+    call: CallRef
+    audio_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a row says of where it comes from; the same for every call of a job but `attempt` and `fingerprint`."""
+
+    run_id: str
+    job: int
+    bundle: str
+    bundle_digest: str
+    device: str
+    compute_type: str
+    fingerprint: str
+    attempt: int
+    transcribed_at: datetime

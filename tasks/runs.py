@@ -1,0 +1,287 @@
+"""A run in storage: its plan (a small JSON head, one Parquet part per job) and its certificate.
+
+Everything lies under `_runs/<run_id>/` of the data set. A run_id begins with the time of planning, so that run_ids
+sort by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.dataset import DataSet
+from tasks.errors import ObjectVanished, SettingsError
+from tasks.inventory import Inventory
+from tasks.planning import Plan
+from tasks.records import PlannedCall
+from tasks.shards import estimated_hours
+from tasks.storage import Storage
+from tasks.tables import PLANNED, Row, from_parquet, planned_calls, planned_rows, table_of, to_parquet
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The head of a run's plan: what it covers and how it is cut; no call and no word is in it."""
+
+    run_id: str
+    month: str
+    archive: str
+    transcripts: str
+    created_at: str
+    shards: int
+    jobs: int
+    calls: int
+    estimated_hours: float
+    bundle: str
+    bundle_digest: str
+    compute_type: str
+    fingerprint: str
+    listed_objects: int
+    inventory_digest: str
+    standing: int
+    unmatched: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did, from the data set itself: the numbers of its certificate.
+
+    Every listed object is in exactly one of `outcomes`, `copied`, `standing`, `ambiguous`, `unmatched` and `missing`.
+
+    Attributes:
+        outcomes: calls of this run by outcome.
+        errors: failed calls of this run by code.
+        copied: objects whose bytes already had a transcript.
+        standing: calls that needed nothing.
+        ambiguous: objects whose call_id others claim too.
+        unmatched: objects whose key the template does not read.
+        other_fingerprints: calls whose outcome stands under other settings or models than today's.
+        missing: calls that were planned and have no row; 0 unless a job did not finish.
+        audio_s: seconds of audio that this run transcribed or found silent.
+        wall_s: seconds that the run took, models and start-up included.
+    """
+
+    run_id: str
+    month: str
+    listed_objects: int
+    outcomes: dict[str, int]
+    errors: dict[str, int]
+    copied: int
+    standing: int
+    ambiguous: int
+    unmatched: int
+    missing: int
+    other_fingerprints: int
+    audio_s: float
+    wall_s: float
+    jobs: int
+
+    @property
+    def failed(self) -> int:
+        """Calls that failed in this run."""
+        return self.outcomes.get("failed", 0)
+
+    @property
+    def accounted(self) -> bool:
+        """Whether every listed object is in exactly one place."""
+        parts = sum(self.outcomes.values()) - self._failed_ambiguous + self.copied + self.standing
+        return parts + self.ambiguous + self.unmatched == self.listed_objects and self.missing == 0
+
+    @property
+    def _failed_ambiguous(self) -> int:
+        # One row stands for all objects that claim one call_id; the objects themselves are counted in `ambiguous`.
+        return self.errors.get("ambiguous_call_id", 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain dict, with the verdict."""
+        return {**asdict(self), "accounted": self.accounted}
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A run_id: the time of planning in UTC, to the millisecond, and six random digits."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+
+
+def inventory_digest(inventory: Inventory) -> str:
+    """SHA-256 over the sorted lines `<key> <etag>` of every object of an inventory."""
+    calls = [*inventory.calls, *(call for group in inventory.ambiguous for call in group)]
+    lines = sorted([f"{call.key} {call.etag}" for call in calls] + [f"{key} -" for key in inventory.unmatched])
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def make_head(
+    run_id: str,
+    inventory: Inventory,
+    plan: Plan,
+    jobs: Sequence[Sequence[PlannedCall]],
+    *,
+    archive: str,
+    transcripts: str,
+    shards: int,
+    bundle: str,
+    bundle_digest: str,
+    compute_type: str,
+    fingerprint: str,
+    bytes_per_second: int,
+) -> RunHead:
+    """The head of a run's plan."""
+    return RunHead(
+        run_id=run_id,
+        month=inventory.month,
+        archive=archive,
+        transcripts=transcripts,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        shards=shards,
+        jobs=len(jobs),
+        calls=sum(len(job) for job in jobs),
+        estimated_hours=round(sum(estimated_hours(job, bytes_per_second) for job in jobs), 4),
+        bundle=bundle,
+        bundle_digest=bundle_digest,
+        compute_type=compute_type,
+        fingerprint=fingerprint,
+        listed_objects=inventory.objects,
+        inventory_digest=inventory_digest(inventory),
+        standing=plan.standing,
+        unmatched=len(inventory.unmatched),
+        reasons=dict(plan.reasons),
+    )
+
+
+def write_plan(storage: Storage, head: RunHead, jobs: Sequence[Sequence[PlannedCall]]) -> None:
+    """Write a run's plan: the parts first, then the head that makes it a run."""
+    for number, job in enumerate(jobs, start=1):
+        content = to_parquet(table_of(planned_rows(job), PLANNED))
+        storage.put(_part_key(head.run_id, number), content, if_none_match=True)
+    storage.put(_head_key(head.run_id), _json(asdict(head)), if_none_match=True)
+
+
+def read_head(storage: Storage, run_id: str) -> RunHead:
+    """Read the head of a run's plan.
+
+    Raises:
+        SettingsError: there is no such run.
+    """
+    try:
+        content = storage.get(_head_key(run_id)).data
+    except ObjectVanished as error:
+        message = f"there is no run {run_id} in {storage.uri}"
+        raise SettingsError(message) from error
+    return RunHead(**json.loads(content))
+
+
+def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
+    """The calls of one job of a run, in order.
+
+    Raises:
+        SettingsError: there is no such job.
+    """
+    try:
+        content = storage.get(_part_key(run_id, number)).data
+    except ObjectVanished as error:
+        message = f"run {run_id} in {storage.uri} has no job {number}"
+        raise SettingsError(message) from error
+    return planned_calls(from_parquet(content, PLANNED))
+
+
+def reconcile(
+    data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float
+) -> RunSummary:
+    """Hold the plan of a run against what the data set holds now, and count.
+
+    Args:
+        data: the data set.
+        head: the run's plan.
+        jobs: the calls of each job.
+        wall_s: how long the run took.
+    """
+    columns = ("call_id", "run_id", "outcome", "error_code", "duration_s", "audio_etag", "fingerprint")
+    later = ("last_attempt_run_id", "last_attempt_error_code")
+    rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *later))}
+    outcomes: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    copied = missing = planned_count = 0
+    audio_s = 0.0
+    for planned in (planned for job in jobs for planned in job):
+        planned_count += 1
+        row = rows.get(planned.call.call_id)
+        if row is None:
+            missing += 1
+        elif row["run_id"] == head.run_id:
+            outcomes[row["outcome"]] += 1
+            if row["outcome"] == "failed":
+                errors[row["error_code"]] += 1
+            else:
+                audio_s += row["duration_s"] or 0.0
+        elif row["last_attempt_run_id"] == head.run_id:
+            outcomes["failed"] += 1
+            errors[row["last_attempt_error_code"]] += 1
+        elif row["audio_etag"] == planned.call.etag:
+            copied += 1
+        else:
+            missing += 1
+    ambiguous_rows = _ambiguous_rows(rows.values(), head.run_id)
+    outcomes["failed"] += ambiguous_rows
+    errors["ambiguous_call_id"] += ambiguous_rows
+    return RunSummary(
+        run_id=head.run_id,
+        month=head.month,
+        listed_objects=head.listed_objects,
+        outcomes={name: count for name, count in sorted(outcomes.items()) if count},
+        errors={name: count for name, count in sorted(errors.items()) if count},
+        copied=copied,
+        standing=head.standing,
+        ambiguous=head.listed_objects - head.unmatched - head.standing - planned_count,
+        unmatched=head.unmatched,
+        missing=missing,
+        other_fingerprints=_under_others(rows.values(), head.fingerprint),
+        audio_s=round(audio_s, 3),
+        wall_s=round(wall_s, 3),
+        jobs=head.jobs,
+    )
+
+
+def write_certificate(storage: Storage, head: RunHead, summary: RunSummary, versions: dict[str, str]) -> str:
+    """Write what a run did beside its plan; returns the certificate's URI."""
+    key = f"_runs/{head.run_id}/certificate.json"
+    certificate = {
+        "run": asdict(head),
+        "result": summary.to_json(),
+        "versions": versions,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    storage.put(key, _json(certificate))
+    return storage.object_uri(key)
+
+
+def _ambiguous_rows(rows: Iterable[Row], run_id: str) -> int:
+    return sum(
+        1
+        for row in rows
+        if (row["run_id"] == run_id and row["error_code"] == "ambiguous_call_id")
+        or (row["last_attempt_run_id"] == run_id and row["last_attempt_error_code"] == "ambiguous_call_id")
+    )
+
+
+def _under_others(rows: Iterable[Row], fingerprint: str) -> int:
+    """Calls whose outcome stands under another fingerprint than today's: work for a backfill, never for a run."""
+    return sum(1 for row in rows if row["outcome"] != "failed" and row["fingerprint"] != fingerprint)
+
+
+def _head_key(run_id: str) -> str:
+    return f"_runs/{run_id}/plan.json"
+
+
+def _part_key(run_id: str, number: int) -> str:
+    return f"_runs/{run_id}/jobs/job-{number:04d}.parquet"
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

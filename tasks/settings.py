@@ -1,0 +1,299 @@
+"""Settings: one TOML file and the environment, grouped, checked at start. The only reader of the environment.
+
+A setting is looked up in this order: an override from the command line, the environment variable
+`CALLSCRIBE_<GROUP>__<NAME>`, the TOML file (`callscribe.toml`, or what `CALLSCRIBE_CONFIG` names), its default.
+Credentials are not settings: they come only through boto3's own chain.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from tasks.errors import SettingsError
+from tasks.storage import StorageOptions
+
+CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
+DEFAULT_CONFIG_FILE = "callscribe.toml"
+
+# What dependencies must be told before they are imported: recorded calls are nobody else's business, and nothing may
+# be fetched in a run.
+PRIVACY_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "OTEL_SDK_DISABLED": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PYANNOTE_METRICS_ENABLED": "false",
+}
+
+
+class Group(BaseModel):
+    """One group of settings; frozen, and an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArchiveSettings(Group):
+    """Where the recorded calls lie, and what of them is accepted."""
+
+    uri: str | None = Field(None, description="URI of the archive: `s3://bucket/prefix` or `file:///folder`.")
+    key_template: str = Field(
+        "{year}/{month}/{day}/{call_id}.{ext}",
+        description="How keys are built; fields: year, month, day, call_id, ext, and any other name, which is kept "
+        "as an attribute of the call.",
+    )
+    timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
+    language: str | None = Field(None, description="Language of every call (ISO 639-1); detected per call when unset.")
+    channel_roles: tuple[str, ...] = Field(
+        ("agent", "customer"),
+        description="Who is on channel 0, 1, … of a call that has one channel per person.",
+    )
+    max_bytes: int = Field(2_000_000_000, gt=0, description="Largest object accepted, in bytes.")
+    max_duration_s: float = Field(4 * 3600, gt=0, description="Longest recording accepted, in seconds.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            message = f"unknown time zone {value!r}; use a name such as Europe/Berlin"
+            raise ValueError(message) from error
+        return value
+
+    @field_validator("key_template")
+    @classmethod
+    def _template_names_the_call(cls, value: str) -> str:
+        missing = [name for name in ("year", "month", "call_id") if f"{{{name}}}" not in value]
+        if missing:
+            message = f"must hold {', '.join('{' + name + '}' for name in missing)}"
+            raise ValueError(message)
+        return value
+
+
+class TranscriptsSettings(Group):
+    """Where the data set lies, and how large its files become."""
+
+    uri: str | None = Field(None, description="URI of the data set: `s3://bucket/prefix` or `file:///folder`.")
+    monthly_hours: float = Field(
+        1000.0,
+        gt=0,
+        description="Audio hours that a full month holds; decides, once per month, into how many shards it is split.",
+    )
+    hours_per_shard: float = Field(
+        1000.0, gt=0, description="Audio hours that one shard (one file per table) should hold."
+    )
+
+
+class StorageSettings(Group):
+    """How object storage is reached. Credentials come through boto3's own chain, never from here."""
+
+    endpoint_url: str | None = Field(None, description="S3 endpoint, for stores other than AWS.")
+    region: str | None = Field(None, description="Region of the bucket.")
+    path_style: bool | None = Field(
+        None, description="Path-style addressing; unset means yes when an endpoint is set, no otherwise."
+    )
+    ca_bundle: str | None = Field(None, description="File of the certificate authority that signed the endpoint.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="Time-out for a connection, in seconds.")
+    read_timeout_s: float = Field(60.0, gt=0, description="Time-out for an answer, in seconds.")
+    max_attempts: int = Field(5, ge=1, description="Tries of one request, the first included.")
+    max_connections: int = Field(32, ge=1, description="Size of the connection pool.")
+
+    def options(self) -> StorageOptions:
+        """As the storage wants them."""
+        return StorageOptions(**self.model_dump())
+
+
+class AudioSettings(Group):
+    """What is done to the sound before a model hears it."""
+
+    loudness_lufs: float = Field(-23.0, ge=-60, le=-5, description="Target loudness (EBU R 128), in LUFS.")
+    true_peak_dbtp: float = Field(-1.0, le=0, description="Highest true peak after the gain, in dBTP.")
+    max_gain_db: float = Field(40.0, ge=0, description="Most gain that is ever applied, in dB.")
+    denoise: Literal["off", "always"] = Field("off", description="Noise reduction (noisereduce) before recognition.")
+
+
+class VadSettings(Group):
+    """Where speech is, by Silero's voice activity detector."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="Speech probability above which a frame is speech.")
+    min_silence_ms: int = Field(2000, ge=0, description="Silence that ends a region, in milliseconds.")
+    min_speech_ms: int = Field(0, ge=0, description="Shorter regions are dropped, in milliseconds.")
+    pad_ms: int = Field(400, ge=0, description="Added to each side of a region, in milliseconds.")
+
+
+class RecognizerSettings(Group):
+    """How speech becomes words (faster-whisper)."""
+
+    beam_size: int = Field(5, ge=1, description="Beam of the decoder.")
+    condition_on_previous_text: bool = Field(
+        default=False, description="Give the decoder its own last words; helps long monologues, risks loops."
+    )
+    cpu_threads: int = Field(0, ge=0, description="Threads on the CPU; 0 means all cores.")
+
+
+class DiarizationSettings(Group):
+    """Who speaks when, in calls that have one channel (pyannote.audio)."""
+
+    min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call.")
+    max_speakers: int = Field(4, ge=1, description="Most speakers of a call.")
+
+
+class UtteranceSettings(Group):
+    """How words are grouped into utterances."""
+
+    max_pause_s: float = Field(1.5, gt=0, description="A longer pause between words starts a new utterance, seconds.")
+
+
+class ModelSettings(Group):
+    """Which models run, and on what."""
+
+    bundle: str = Field("starter", description="Name of the model bundle.")
+    folder: Path = Field(
+        Path(platformdirs.user_cache_dir("callscribe", appauthor=False)) / "models",
+        description="Folder that holds the pulled bundles.",
+    )
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`; never guessed.")
+    compute_type: str = Field(
+        "default",
+        description="CTranslate2's compute type; `default` is int8 on cpu and float16 on cuda.",
+    )
+
+
+class RunSettings(Group):
+    """How a run is cut into jobs and how often calls are tried."""
+
+    job_hours: float = Field(10.0, gt=0, description="Estimated audio hours of one job.")
+    bytes_per_second: int = Field(
+        8000, gt=0, description="Bytes of an archived second, to estimate hours from sizes (8000: mono mu-law)."
+    )
+    max_attempts: int = Field(3, ge=1, description="Tries of a call that fails for a passing reason.")
+    commit_every_s: float = Field(
+        600.0, gt=0, description="Finished calls are committed at least this often, in seconds; a crash loses no more."
+    )
+    loader_threads: int = Field(2, ge=1, description="Calls that are fetched and decoded ahead of the models.")
+
+
+class Settings(BaseSettings):
+    """Every setting of callscribe; see the module docstring for where values come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CALLSCRIBE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+    # Set by `load_settings` around one construction: pydantic-settings asks for its sources on the class.
+    config_file: ClassVar[Path | None] = None
+
+    archive: ArchiveSettings = ArchiveSettings()
+    transcripts: TranscriptsSettings = TranscriptsSettings()
+    storage: StorageSettings = StorageSettings()
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    recognizer: RecognizerSettings = RecognizerSettings()
+    diarization: DiarizationSettings = DiarizationSettings()
+    utterances: UtteranceSettings = UtteranceSettings()
+    models: ModelSettings = ModelSettings()
+    run: RunSettings = RunSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # a signature of pydantic-settings
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Overrides, then the environment, then the TOML file; no dot-env and no secret files."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=cls.config_file))
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read and check all settings.
+
+    Args:
+        config: the TOML file; None takes `CALLSCRIBE_CONFIG`, else `callscribe.toml` where it exists.
+        overrides: values by group and name that win over everything, such as command-line options; None values are
+            ignored.
+
+    Raises:
+        SettingsError: a file is missing or not TOML, a name is unknown, or a value is wrong; names the field.
+    """
+    given = {
+        group: {name: value for name, value in values.items() if value is not None}
+        for group, values in (overrides or {}).items()
+    }
+    file = _config_file(config)
+    Settings.config_file = file
+    try:
+        # mypy: the groups are keyword arguments of a generated constructor.
+        return Settings(**cast("dict[str, Any]", {group: values for group, values in given.items() if values}))
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from error
+    except tomllib.TOMLDecodeError as error:
+        message = f"{file} is not valid TOML: {error}"
+        raise SettingsError(message) from error
+    finally:
+        Settings.config_file = None
+
+
+def prepare_environment() -> None:
+    """Switch off telemetry and downloads of dependencies; call before any of them is imported.
+
+    `HF_HUB_OFFLINE` and the telemetry switches are set whatever the environment says; log levels only where unset.
+    """
+    os.environ.update(PRIVACY_ENVIRONMENT)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def hub_access() -> tuple[str | None, str | None]:
+    """The Hugging Face endpoint and token of the environment (`HF_ENDPOINT`, `HF_TOKEN`), None where unset."""
+    return os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN")
+
+
+def setting_rows() -> list[tuple[str, str, str]]:
+    """Every setting as (name, default, description), for the documentation and `callscribe check`."""
+    rows = []
+    for group_name, group in Settings.model_fields.items():
+        model = cast("type[Group]", group.annotation)
+        for name, field in model.model_fields.items():
+            default = field.default
+            shown = "" if default is None else str(default).replace(str(Path.home()), "~")
+            rows.append((f"{group_name}.{name}", shown, field.description or ""))
+    return rows
+
+
+def _config_file(config: Path | None) -> Path | None:
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        if not named.is_file():
+            message = f"settings file {named} does not exist; create it or unset {CONFIG_VARIABLE}"
+            raise SettingsError(message)
+        return named
+    default = Path(DEFAULT_CONFIG_FILE)
+    return default if default.is_file() else None
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    where = f" (settings file: {file})" if file else ""
+    problems = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        given = "" if item["type"] in {"extra_forbidden", "missing"} else f", got {item['input']!r}"
+        reason = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        problems.append(f"{field}: {reason}{given}")
+    return f"wrong setting{'s' if len(problems) > 1 else ''}: {'; '.join(problems)}{where}"

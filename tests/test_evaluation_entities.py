@@ -1,0 +1,289 @@
+"""Entities: numbers as they are said and written, values, and what counts as found."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.entities import EntityMiss, EntityScore, entity_score
+from evaluation.hypotheses import HypothesisUtterance
+from evaluation.moments import dates, times
+from evaluation.rates import EntityCounts
+from evaluation.references import ReferenceEntity, load_references
+from evaluation.spoken import cardinals, spellings, text_atoms
+from evaluation.values import Calendar, Clock, Value, amounts, read
+from tasks.records import Word
+
+DEMO = Path(__file__).parent.parent / "evaluation" / "sets" / "demo" / "references"
+TYPES = st.sampled_from(["phone", "invoice_number", "amount", "date", "time", "person", "organisation"])
+SAID = st.lists(
+    st.sampled_from(
+        "$142.50 142 dollars and 50 cents one forty two fifty october 5th may first 10/05 2026-10-05 3:30 3.30 p.m."
+        " pm half past double oh o dash 4471-9025 laura, o'brien & two hundred thousand % . twenty ² ²th 10/99"
+        " 25:99".split()
+    )
+    | st.text(max_size=6),
+    max_size=12,
+).map(" ".join)
+
+
+def utterances(*texts: str, start: float = 0.0) -> list[HypothesisUtterance]:
+    """Utterances of one speaker, each of one second, without word times."""
+    return [HypothesisUtterance("S", start + i, start + i + 1.0, text) for i, text in enumerate(texts)]
+
+
+def is_found(kind: str, reference: str, *texts: str) -> bool:
+    """Whether a reference entity of unknown time is found in what was heard."""
+    return entity_score([ReferenceEntity(kind, reference)], utterances(*texts)).counts.correct == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one hundred and thirty five", 135),
+        ("a hundred", 100),
+        ("two thousand five hundred", 2500),
+        ("twenty five hundred", 2500),
+        ("one million two hundred thousand and six", 1_200_006),
+        ("1.5 million", 1_500_000),
+        ("2,500", 2500),
+        ("zero", 0),
+        ("forty-two", 42),
+    ],
+)
+def test_cardinals_are_read(text: str, expected: int) -> None:
+    """The longest reading of a number in words or digits is the whole of it."""
+    run = text_atoms(text)
+    assert cardinals(run, 0)[-1] == (Decimal(expected), len(run))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4471-9025", {"44719025"}),
+        ("four four seven one nine zero two five", {"44719025"}),
+        ("forty four seventy one ninety twenty five", {"44719025"}),
+        ("five five five oh one double four", {"5550144"}),
+        ("eight hundred five five five", {"800555", "80555"}),
+        ("INV dash 20 O 5", {"inv2005"}),
+        ("$5", set()),
+    ],
+)
+def test_codes_have_few_spellings(text: str, expected: set[str]) -> None:
+    """Digits are joined however they are said; where a number can be meant in two ways, both are tried."""
+    assert expected == spellings(text_atoms(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$142.50", "142.50"),
+        ("142 dollars and 50 cents", "142.50"),
+        ("$142 and 50 cents", "142.50"),
+        ("142.50", "142.50"),
+        ("one hundred forty two dollars and fifty cents", "142.50"),
+        ("a hundred and forty-two dollars fifty", "142.50"),
+        ("one forty two fifty", "142.50"),
+        ("$2,500", "2500"),
+        ("two thousand five hundred dollars", "2500"),
+        ("$1.5 million", "1500000"),
+        ("four oh five dollars", "405"),
+        ("ninety eight dollars", "98"),
+        ("75 cents", "0.75"),
+    ],
+)
+def test_amounts_are_read(text: str, expected: str) -> None:
+    """An amount is one value however it is said."""
+    (reading,) = read(text_atoms(text), amounts)
+    assert Decimal(expected) in reading.values
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("October 5", Calendar(10, 5)),
+        ("october fifth", Calendar(10, 5)),
+        ("5th of October", Calendar(10, 5)),
+        ("the fifth of october", Calendar(10, 5)),
+        ("October the 5th, 2026", Calendar(10, 5, 2026)),
+        ("10/05", Calendar(10, 5)),
+        ("10/5/26", Calendar(10, 5, 2026)),
+        ("2026-10-05", Calendar(10, 5, 2026)),
+        ("Oct. 5", Calendar(10, 5)),
+        ("december thirty first nineteen ninety nine", Calendar(12, 31, 1999)),
+        ("may twenty second two thousand and six", Calendar(5, 22, 2006)),
+        ("july twentieth twenty oh five", Calendar(7, 20, 2005)),
+        ("three march", Calendar(3, 3)),
+    ],
+)
+def test_dates_are_read(text: str, expected: Calendar) -> None:
+    """A date is month, day and maybe year."""
+    assert [frozenset({expected})] == [reading.values for reading in read(text_atoms(text), dates)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3:30 pm", Clock(15, 30, certain=True)),
+        ("three thirty p.m.", Clock(15, 30, certain=True)),
+        ("3.30 p.m.", Clock(15, 30, certain=True)),
+        ("330 pm", Clock(15, 30, certain=True)),
+        ("15:30", Clock(15, 30, certain=True)),
+        ("three thirty", Clock(3, 30, certain=False)),
+        ("half past three", Clock(3, 30, certain=False)),
+        ("quarter to one pm", Clock(12, 45, certain=True)),
+        ("eleven a m", Clock(11, 0, certain=True)),
+        ("9am", Clock(9, 0, certain=True)),
+        ("three o'clock", Clock(3, 0, certain=False)),
+        ("nine oh five a.m.", Clock(9, 5, certain=True)),
+        ("12 am", Clock(0, 0, certain=True)),
+        ("noon", Clock(12, 0, certain=True)),
+    ],
+)
+def test_times_are_read(text: str, expected: Clock) -> None:
+    """A time is an hour and a minute, and certain once the half of the day is."""
+    assert [frozenset({expected})] == [reading.values for reading in read(text_atoms(text), times)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference", "heard", "expected"),
+    [
+        # Numbers: the digits decide, not how they are grouped or spelled.
+        ("invoice_number", "4471-9025", "It is 4471-9025.", True),
+        ("invoice_number", "4471-9025", "it is 44 71 90 25 thank you", True),
+        ("invoice_number", "4471-9025", "it is four four seven one nine zero two five thank you", True),
+        ("invoice_number", "4471-9025", "It is 4471. 9025.", True),
+        ("invoice_number", "4471-9025", "It's 4471 dash 9025.", True),
+        ("invoice_number", "4471-9025", "It is 4471-9052.", False),
+        ("invoice_number", "4471-9025", "it is 4471 9025 7", False),
+        ("invoice_number", "4471-9025", "it is 14471-9025", False),
+        ("invoice_number", "4471", "it is 4471-9025", False),
+        ("invoice_number", "4471", "it is 4471, 9 dollars", True),
+        ("invoice_number", "INV-20415", "invoice INV20415.", True),
+        ("invoice_number", "INV-20415", "i n v 2 o 4 1 5", True),
+        ("invoice_number", "INV-20415", "invoice 20415", False),
+        ("invoice_number", "four four seven one", "4471", True),
+        ("phone", "555-0142", "five five five, oh one four two", True),
+        ("phone", "(555) 010-0142", "555.010.0142", True),
+        ("phone", "800-555-0100", "eight hundred five five five zero one double zero", True),
+        ("phone", "555-0142", "555-0143", False),
+        ("zip_code", "70023", "It's 7-0-0-2-3.", True),
+        # Amounts: the value decides.
+        ("amount", "$142.50", "142 dollars and 50 cents", True),
+        ("amount", "one hundred and thirty five dollars", "$135 has been transferred", True),
+        ("amount", "$35", "one hundred and thirty five dollars", False),
+        ("amount", "$142.50", "$140.50", False),
+        ("amount", "$5", "5% more", False),
+        ("amount", "$98", "I paid 98 dollars. 20 days ago", True),
+        # Dates and times: as much as the reference says.
+        ("date", "October 5", "on the 5th of October, 2026", True),
+        ("date", "October 5, 2026", "on October 5th", False),
+        ("date", "October 5", "on October 15th", False),
+        ("date", "Monday", "see you on monday then", True),
+        ("time", "3:30 pm", "at three thirty p.m.", True),
+        ("time", "3:30 pm", "at 3.30 a.m.", False),
+        ("time", "3:30 pm", "at 3:30", False),
+        ("time", "three thirty", "at 3:30 p.m.", True),
+        ("time", "9:30 am to 5 pm", "9:30 am to 5 pm", True),
+        # Names: the normalised words decide.
+        ("person", "Maria Jensen", "this is maria uh jensen speaking", True),
+        ("person", "Maria Jensen", "this is maria jansen", False),
+        ("person", "Mr. Brooks", "of course, Mister Brooks", True),
+        ("person", "Robert Miller", "Robert Miller's account", True),
+        ("organisation", "Smith & Sons", "smith and sons", True),
+        ("organisation", "Seven Eleven", "7-Eleven", True),
+        ("organisation", "Larkfield Energy", "Larkfield. Energy", True),
+        ("organisation", "???", "what", False),
+    ],
+)
+def test_what_counts_as_found(kind: str, reference: str, heard: str, expected: bool) -> None:
+    """The value must be there, not its spelling."""
+    assert expected is is_found(kind, reference, heard)
+
+
+def test_numbers_go_on_over_utterances_and_interjections() -> None:
+    """A number that is said in two breaths, with an "okay" of the other side between them, is one number."""
+    heard = [
+        HypothesisUtterance("S0", 0.0, 2.0, "seven zero zero"),
+        HypothesisUtterance("S1", 1.5, 2.5, "okay"),
+        HypothesisUtterance("S0", 3.0, 4.0, "two three"),
+    ]
+    assert EntityCounts(1, 1) == entity_score([ReferenceEntity("zip_code", "70023")], heard).counts
+
+
+def test_pieces_that_whisper_times_apart_are_one_word() -> None:
+    """Found with faster-whisper: "$89.95" and "p.m." come as two timed words, and must not become 89 and .95."""
+    pieces = ["It", "was", "$89", ".95", "on", "invoice", "4471", "-9025", "at", "3", ".30", "p", ".m."]
+    words = tuple(Word(text, float(i), i + 1.0, 0.9) for i, text in enumerate(pieces))
+    entities = [
+        ReferenceEntity("amount", "$89.95"),
+        ReferenceEntity("invoice_number", "4471-9025"),
+        ReferenceEntity("time", "3:30 pm"),
+    ]
+    timed = [HypothesisUtterance("S", 0.0, 13.0, " ".join(pieces), words)]
+    untimed = utterances(" ".join(pieces))
+    assert [EntityCounts(3, 3)] * 2 == [entity_score(entities, heard).counts for heard in (timed, untimed)]
+
+
+@pytest.mark.parametrize(("start", "expected"), [(0.0, 1), (14.9, 1), (15.1, 0), (40.0, 0)])
+def test_entities_are_looked_for_near_their_time(start: float, expected: int) -> None:
+    """With word times a match lies within five seconds of the entity."""
+    words = (Word("I", 0.0, 0.5, 1.0), Word("am", 0.5, 1.0, 1.0), Word("Laura", 9.0, 9.9, 1.0))
+    heard = [HypothesisUtterance("S", 0.0, 30.0, "I am Laura", words)]
+    entity = ReferenceEntity("person", "Laura", "agent", start, start + 4.0)
+    assert expected == entity_score([entity], heard).counts.correct
+
+
+def test_a_mention_is_found_once() -> None:
+    """An entity that is said twice and heard once is missed once; a longer name keeps its words from a shorter one."""
+    twice = [ReferenceEntity("person", "Brooks", start=1.0, end=2.0), ReferenceEntity("person", "Daniel Brooks")]
+    once = EntityScore({"person": EntityCounts(2, 1)}, (EntityMiss("person", "Brooks", 1.0),))
+    assert once == entity_score(twice, utterances("this is Daniel Brooks"))
+    assert entity_score(twice, utterances("this is Daniel Brooks", "thanks mr brooks")).counts.correct == 2
+
+
+def test_scores_add_type_by_type() -> None:
+    """Counts of a type are added, types are put side by side, misses are strung together."""
+    one = entity_score([ReferenceEntity("person", "Laura"), ReferenceEntity("amount", "$5")], utterances("laura"))
+    other = entity_score([ReferenceEntity("amount", "$6")], utterances("six dollars"))
+    total = sum([one, other], EntityScore.zero())
+    assert total.by_type == {"amount": EntityCounts(2, 1), "person": EntityCounts(1, 1)}
+    assert (EntityCounts(3, 2), one.misses) == (total.counts, total.misses)
+
+
+@given(st.lists(st.tuples(TYPES, SAID), max_size=5), st.lists(SAID, max_size=4))
+def test_all_entities_are_accounted_for(entities: Sequence[tuple[str, str]], heard: Sequence[str]) -> None:
+    """Whatever was said and heard, each entity is either found or among the misses, and more is never found."""
+    wanted = [ReferenceEntity(kind, text) for kind, text in entities]
+    score = entity_score(wanted, utterances(*heard))
+    assert (len(wanted), len(score.misses)) == (score.counts.reference, score.counts.missed)
+    assert entity_score(wanted, ()).counts.correct == 0
+
+
+@given(SAID, st.sampled_from([amounts, dates, times]))
+def test_readings_follow_each_other(text: str, reader: object) -> None:
+    """Readings have a value, do not overlap, and stay within the text."""
+    assert callable(reader)
+    run = text_atoms(text)
+    readings = read(run, reader)
+    ends = [0, *(reading.end for reading in readings)]
+    assert all(before <= reading.first < reading.end for before, reading in zip(ends, readings, strict=False))
+    assert ends[-1] <= len(run)
+    values: list[Value] = [value for reading in readings for value in reading.values]
+    assert len(values) >= len(readings)
+
+
+@pytest.mark.skipif(not DEMO.is_dir(), reason="the demo set is not in this copy")
+def test_the_demo_set_finds_itself() -> None:
+    """Every entity of the demo calls is found in what was said in them, spelled out as the references are."""
+    references = load_references(DEMO)
+    scores = {
+        call_id: entity_score(reference.entities, [HypothesisUtterance.from_stm(line) for line in reference.lines])
+        for call_id, reference in references.items()
+        if reference.entities and reference.lines
+    }
+    assert scores
+    assert dict.fromkeys(scores, ()) == {call_id: score.misses for call_id, score in scores.items()}
