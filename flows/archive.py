@@ -20,18 +20,18 @@ from tasks.errors import AmbiguousCallId, SettingsError
 from tasks.fingerprint import fingerprint
 from tasks.inventory import Inventory, check_month, duplicate_message, previous_month, take_inventory
 from tasks.planning import KNOWN_COLUMNS, plan_calls
-from tasks.records import CallHints, Failure, Outcome, PlannedCall, Provenance
+from tasks.records import Failure, Outcome, PlannedCall, Provenance
 from tasks.runs import (
     RunHead,
     RunSummary,
-    make_head,
+    inventory_digest,
     new_run_id,
     reconcile,
     write_certificate,
     write_plan,
 )
 from tasks.settings import Settings, load_settings
-from tasks.shards import pack_jobs, shard_count, shard_of
+from tasks.shards import estimated_hours, pack_jobs, shard_count, shard_of
 from tasks.storage import open_storage
 from tasks.tables import Row, rows_of
 
@@ -132,20 +132,25 @@ def _plan(
     known = data.read_calls(inventory.month, KNOWN_COLUMNS)
     plan = plan_calls(inventory.calls, known, shards, settings.run.max_attempts)
     jobs = pack_jobs(plan.work, settings.run.job_hours, settings.run.bytes_per_second)
-    hints = CallHints(settings.archive.language, settings.archive.channel_roles)
-    head = make_head(
-        new_run_id(),
-        inventory,
-        plan,
-        jobs,
+    head = RunHead(
+        run_id=new_run_id(),
+        month=inventory.month,
         archive=archive,
         transcripts=transcripts,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         shards=shards,
+        jobs=len(jobs),
+        calls=len(plan.work),
+        estimated_hours=round(estimated_hours(plan.work, settings.run.bytes_per_second), 4),
         bundle=bundle.name,
         bundle_digest=bundle.digest,
         compute_type=compute_type,
-        fingerprint=fingerprint(settings, bundle.digest, compute_type, hints),
-        bytes_per_second=settings.run.bytes_per_second,
+        fingerprint=fingerprint(settings, bundle.digest, compute_type, settings.archive.hints()),
+        listed_objects=inventory.objects,
+        inventory_digest=inventory_digest(inventory),
+        standing=plan.standing,
+        unmatched=len(inventory.unmatched),
+        reasons=dict(plan.reasons),
     )
     write_plan(data.storage, head, jobs)
     _commit_ambiguous(data, head, inventory, known)

@@ -38,7 +38,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="Pull and list model bundles.", no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(models_app, name="models")
 
-console = Console()
+# Without a terminal, lines are not cut to 80 columns: logs and files have no such width.
+console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
 
 
@@ -72,6 +73,7 @@ def transcribe(
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.txt,
     call_id: Annotated[str | None, typer.Option(help="Call id of a single FILE; else its stem.")] = None,
     language: LanguageOption = None,
+    speakers: Annotated[int | None, typer.Option(help="How many people speak, when known.", min=1)] = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
     config: ConfigOption = None,
@@ -84,7 +86,10 @@ def transcribe(
     from flows.local import local_calls, transcribe_files
     from tasks.models import load_models
 
-    overrides = {"archive": {"language": language}, "models": {"bundle": bundle, "device": device}}
+    overrides: dict[str, dict[str, Any]] = {
+        "archive": {"language": language, "speakers": speakers},
+        "models": {"bundle": bundle, "device": device},
+    }
     settings = load_settings(config, overrides)
     calls = local_calls(files, call_id, settings)
     out.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ def local_calls(files: Sequence[Path], call_id: str | None, settings: Settings) 
     if twice:
         message = f"several inputs are called {', '.join(twice)}, and outputs are named after them; run them apart"
         raise SettingsError(message)
-    hints = CallHints(settings.archive.language, settings.archive.channel_roles)
+    hints = settings.archive.hints()
     return [_call(file, call_id or file.stem, hints) for file in files]
 
 

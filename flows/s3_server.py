@@ -183,7 +183,7 @@ class LocalS3Server:
         command = [sys.executable, "-I", "-S", "-c", _BECOME_SERVER, str(os.getpid()), str(weed), *self._options(data)]
         descriptor = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as log:
-            return subprocess.Popen(  # noqa: S603 - the program is ours, no shell
+            return subprocess.Popen(
                 command,
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,

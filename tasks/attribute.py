@@ -30,9 +30,7 @@ class SpokenWord:
 
 def attribute_by_channel(segments: Iterable[Segment], speakers: Sequence[str]) -> list[SpokenWord]:
     """Words of a call that has one channel per speaker: `speakers[channel]` said them."""
-    return [
-        SpokenWord(word, speakers[segment.channel], segment) for segment in segments for word in segment.words
-    ]
+    return [SpokenWord(word, speakers[segment.channel], segment) for segment in segments for word in segment.words]
 
 
 def attribute_by_turns(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[SpokenWord]:
@@ -44,9 +42,7 @@ def attribute_by_turns(segments: Iterable[Segment], turns: Sequence[Turn]) -> li
     ordered = sorted(turns)
     longest = max((turn.end - turn.start for turn in ordered), default=0.0)
     return [
-        SpokenWord(word, _speaker_of(word, ordered, longest), segment)
-        for segment in segments
-        for word in segment.words
+        SpokenWord(word, _speaker_of(word, ordered, longest), segment) for segment in segments for word in segment.words
     ]
 
 

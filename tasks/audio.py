@@ -122,9 +122,7 @@ def distinct_channels(samples: Samples) -> tuple[tuple[int, ...], ChannelLayout]
     levels = [_level_dbfs(channel) for channel in samples]
     loudest = max(levels)
     audible = [
-        index
-        for index, level in enumerate(levels)
-        if level > SILENT_DBFS or loudest - level < SILENT_BELOW_LOUDEST_DB
+        index for index, level in enumerate(levels) if level > SILENT_DBFS or loudest - level < SILENT_BELOW_LOUDEST_DB
     ]
     kept: list[int] = []
     for index in audible:
@@ -180,9 +178,7 @@ def true_peak_dbtp(channel: Samples) -> float:
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 
-def _decode_stream(
-    container: InputContainer, max_duration_s: float
-) -> tuple[SourceFormat, list[Samples], bool]:
+def _decode_stream(container: InputContainer, max_duration_s: float) -> tuple[SourceFormat, list[Samples], bool]:
     """Decode the first audio stream: its format, blocks `[channel, sample]`, and whether any packet was damaged."""
     import av
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +128,11 @@ def _preload_cuda_libraries() -> None:
         except OSError as error:
             message = f"cannot load {found.name} for cuda: {error}"
             raise DeviceError(message) from error
+
+
+def usable_cores() -> int:
+    """How many cores this process may use; CTranslate2 would take four of any machine."""
+    return len(os.sched_getaffinity(0))
 
 
 def _cpu_name() -> str:

@@ -111,11 +111,9 @@ def template_pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def _read_keys(
-    storage: Storage, month: str, settings: ArchiveSettings
-) -> Iterator[tuple[CallRef | None, str]]:
+def _read_keys(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
     pattern = template_pattern(settings.key_template)
-    hints = CallHints(language=settings.language, channel_roles=settings.channel_roles)
+    hints = settings.hints()
     for info in storage.list(month_prefix(settings.key_template, month)):
         match = pattern.fullmatch(info.key)
         if match is None:
@@ -156,4 +154,6 @@ def _started_at(fields: dict[str, str], timezone: str) -> datetime | None:
 def duplicate_message(group: Iterable[CallRef]) -> str:
     """What the row of a call_id that several objects claim says."""
     keys = ", ".join(call.key for call in group)
-    return f"several objects claim this call_id, so none was transcribed: {keys}; tell them apart by archive.key_template"
+    return (
+        f"several objects claim this call_id, so none was transcribed: {keys}; tell them apart by archive.key_template"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.bundles import Bundle, open_bundle
-from tasks.devices import Device, open_device
+from tasks.devices import Device, open_device, usable_cores
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError
 from tasks.recognize import Recognizer
@@ -48,7 +48,7 @@ def _load_recognizer(bundle: Bundle, device: Device, settings: Settings) -> Reco
         device=device.kind,
         device_index=device.index,
         compute_type=device.compute_type,
-        cpu_threads=settings.recognizer.cpu_threads,
+        cpu_threads=settings.recognizer.cpu_threads or usable_cores(),
         local_files_only=True,
     )
     return Recognizer(model, settings.recognizer)

@@ -152,9 +152,7 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
     else:
         spoken = []
     attempt.timings += StageTimings(recognize_s=recognized - started, diarize_s=time.monotonic() - recognized)
-    utterances = to_utterances(
-        spoken, prepared.source_channels, recognition.language, settings.utterances.max_pause_s
-    )
+    utterances = to_utterances(spoken, prepared.source_channels, recognition.language, settings.utterances.max_pause_s)
     attempt.transcript = Transcript(
         utterances=utterances,
         language=recognition.language if utterances else None,

@@ -72,7 +72,7 @@ def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], lis
         found = connection.execute("SELECT * FROM calls WHERE call_id = ? ORDER BY month DESC LIMIT 1", [call_id])
         rows = found.to_arrow_table().to_pylist()
         if not rows:
-            message = f"{storage.uri} holds no call {call_id!r}; list some with `SELECT call_id FROM calls LIMIT 20`"
+            message = f"{storage.uri} holds no call {call_id!r}; `callscribe query` finds which call_ids there are"
             raise QueryError(message)
         spoken = connection.execute(
             'SELECT * FROM utterances WHERE transcript_id = ? ORDER BY "index"', [rows[0]["transcript_id"]]

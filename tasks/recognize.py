@@ -65,9 +65,7 @@ class Recognizer:
         )
         return language, float(probability)
 
-    def _transcribe(
-        self, samples: Samples, regions: tuple[Region, ...], channel: int, language: str
-    ) -> list[Segment]:
+    def _transcribe(self, samples: Samples, regions: tuple[Region, ...], channel: int, language: str) -> list[Segment]:
         from faster_whisper.vad import SpeechTimestampsMap
 
         found, _ = self._model.transcribe(

@@ -18,9 +18,7 @@ from typing import Any
 from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, SettingsError
 from tasks.inventory import Inventory
-from tasks.planning import Plan
 from tasks.records import PlannedCall
-from tasks.shards import estimated_hours
 from tasks.storage import Storage
 from tasks.tables import PLANNED, Row, from_parquet, planned_calls, planned_rows, table_of, to_parquet
 
@@ -117,44 +115,6 @@ def inventory_digest(inventory: Inventory) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def make_head(
-    run_id: str,
-    inventory: Inventory,
-    plan: Plan,
-    jobs: Sequence[Sequence[PlannedCall]],
-    *,
-    archive: str,
-    transcripts: str,
-    shards: int,
-    bundle: str,
-    bundle_digest: str,
-    compute_type: str,
-    fingerprint: str,
-    bytes_per_second: int,
-) -> RunHead:
-    """The head of a run's plan."""
-    return RunHead(
-        run_id=run_id,
-        month=inventory.month,
-        archive=archive,
-        transcripts=transcripts,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        shards=shards,
-        jobs=len(jobs),
-        calls=sum(len(job) for job in jobs),
-        estimated_hours=round(sum(estimated_hours(job, bytes_per_second) for job in jobs), 4),
-        bundle=bundle,
-        bundle_digest=bundle_digest,
-        compute_type=compute_type,
-        fingerprint=fingerprint,
-        listed_objects=inventory.objects,
-        inventory_digest=inventory_digest(inventory),
-        standing=plan.standing,
-        unmatched=len(inventory.unmatched),
-        reasons=dict(plan.reasons),
-    )
-
-
 def write_plan(storage: Storage, head: RunHead, jobs: Sequence[Sequence[PlannedCall]]) -> None:
     """Write a run's plan: the parts first, then the head that makes it a run."""
     for number, job in enumerate(jobs, start=1):
@@ -191,9 +151,7 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
     return planned_calls(from_parquet(content, PLANNED))
 
 
-def reconcile(
-    data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float
-) -> RunSummary:
+def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float) -> RunSummary:
     """Hold the plan of a run against what the data set holds now, and count.
 
     Args:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from tasks.errors import SettingsError
+from tasks.records import CallHints
 from tasks.storage import StorageOptions
 
 CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
@@ -54,12 +55,19 @@ class ArchiveSettings(Group):
     )
     timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
     language: str | None = Field(None, description="Language of every call (ISO 639-1); detected per call when unset.")
+    speakers: int | None = Field(
+        None, ge=1, description="How many people speak in every call, where that is known; else it is found out."
+    )
     channel_roles: tuple[str, ...] = Field(
         ("agent", "customer"),
         description="Who is on channel 0, 1, … of a call that has one channel per person.",
     )
     max_bytes: int = Field(2_000_000_000, gt=0, description="Largest object accepted, in bytes.")
     max_duration_s: float = Field(4 * 3600, gt=0, description="Longest recording accepted, in seconds.")
+
+    def hints(self) -> CallHints:
+        """What is known of every call of the archive."""
+        return CallHints(self.language, self.channel_roles, self.speakers)
 
     @field_validator("timezone")
     @classmethod
@@ -139,7 +147,7 @@ class RecognizerSettings(Group):
     condition_on_previous_text: bool = Field(
         default=False, description="Give the decoder its own last words; helps long monologues, risks loops."
     )
-    cpu_threads: int = Field(0, ge=0, description="Threads on the CPU; 0 means all cores.")
+    cpu_threads: int = Field(0, ge=0, description="Threads on the CPU; 0 means all that may be used.")
 
 
 class DiarizationSettings(Group):

@@ -49,7 +49,9 @@ CALLS = pa.schema(
         _column("container", pa.string(), "container of the recording, by FFmpeg's name"),
         _column("sampling_rate", pa.int32(), "sampling rate of the recording, Hz"),
         _column("channels", pa.int32(), "channels of the recording"),
-        _column("channel_layout", pa.string(), "mono; dual_mono, one_sided (treated as mono); separate (one a speaker)"),
+        _column(
+            "channel_layout", pa.string(), "mono; dual_mono, one_sided (treated as mono); separate (one a speaker)"
+        ),
         _column("channel_roles", pa.list_(pa.string()), "what each channel carries, where channels are separate"),
         _column("outcome", pa.string(), "transcribed, no_speech or failed"),
         _column("error_code", pa.string(), "stable code of the failure; null unless failed"),

@@ -139,8 +139,7 @@ RETURN = Call(
             Entity("person", "Peter"),
         ),
         customer(
-            "Hello, I would like to return a jacket. "
-            "My order number is eight two zero, six one seven three.",
+            "Hello, I would like to return a jacket. My order number is eight two zero, six one seven three.",
             Entity("reference_number", "820-6173"),
         ),
         agent("Sure. Could I have your name, please?"),
@@ -201,9 +200,7 @@ APPOINTMENT = Call(
         agent("Yes, ten forty five a.m. is also free.", Entity("time", "10:45 am")),
         customer("Perfect, I will take that one."),
         agent("May I have a phone number, in case something changes?"),
-        customer(
-            "Of course. It is five five five, zero one eight seven.", Entity("phone", "555-0187")
-        ),
+        customer("Of course. It is five five five, zero one eight seven.", Entity("phone", "555-0187")),
         agent(
             "Thank you. See you on October twentieth at ten forty five a.m.",
             Entity("date", "October 20"),
@@ -226,9 +223,7 @@ TRANSFER = Call(
             Entity("person", "Martin"),
         ),
         customer("Hi, I want to make a transfer from my savings account to my checking account."),
-        agent(
-            "Certainly. Could you tell me your full name, and the reference number on your letter?"
-        ),
+        agent("Certainly. Could you tell me your full name, and the reference number on your letter?"),
         customer(
             "My name is Angela Whitmore, and the reference is seven seven zero four, three one.",
             Entity("person", "Angela Whitmore"),
@@ -239,8 +234,7 @@ TRANSFER = Call(
             Entity("person", "Whitmore"),
         ),
         customer(
-            "Two thousand five hundred dollars, please. "
-            "And I would like it to arrive by October sixteenth.",
+            "Two thousand five hundred dollars, please. And I would like it to arrive by October sixteenth.",
             Entity("amount", "$2,500"),
             Entity("date", "October 16"),
         ),
@@ -285,8 +279,7 @@ CLAIM = Call(
         ),
         agent("And when did the accident happen?"),
         customer(
-            "On Friday, October second, in the evening. "
-            "Another driver, Thomas Reed, hit my parked car.",
+            "On Friday, October second, in the evening. Another driver, Thomas Reed, hit my parked car.",
             Entity("date", "October 2"),
             Entity("person", "Thomas Reed"),
         ),
@@ -319,8 +312,7 @@ HOLD = Call(
             Entity("person", "Oliver"),
         ),
         customer(
-            "Hello, this is Priya Raman. I am calling about my booking, "
-            "reference nine one five, two two six zero.",
+            "Hello, this is Priya Raman. I am calling about my booking, reference nine one five, two two six zero.",
             Entity("person", "Priya Raman"),
             Entity("reference_number", "915-2260"),
         ),
@@ -332,13 +324,11 @@ HOLD = Call(
             gap_s=7.0,
         ),
         customer(
-            "Yes, but the hotel sent me a bill for three hundred and ten dollars, "
-            "and I have already",
+            "Yes, but the hotel sent me a bill for three hundred and ten dollars, and I have already",
             Entity("amount", "$310"),
         ),
         agent(
-            "Sorry, that should not happen. You have already paid us six hundred forty dollars "
-            "and twenty cents.",
+            "Sorry, that should not happen. You have already paid us six hundred forty dollars and twenty cents.",
             Entity("amount", "$640.20"),
             gap_s=-0.8,
         ),

@@ -277,9 +277,7 @@ def main() -> None:
     """Make all calls."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "demo")
-    parser.add_argument(
-        "--styles", type=Path, required=True, help="the folder 'voices' of kokoro-js"
-    )
+    parser.add_argument("--styles", type=Path, required=True, help="the folder 'voices' of kokoro-js")
     args = parser.parse_args()
     out: Path = args.out
     paths = {call.call_id: make_call(call, args.styles, out) for call in CALLS}

@@ -1,0 +1,67 @@
+# callscribe: `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements.lock
+DEV_LOCK := requirements-dev.lock
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-faults lint format lock install install-dev models docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Make .venv with the locked dependencies; does nothing when the lock has not changed
+
+install-dev: $(VENV)/.installed-dev ## The same, with the development tools
+
+demo: install ## Everything once, for real: S3 server, models, Prefect, Parquet, SQL, scores
+	@$(BIN)/callscribe demo
+
+models: install ## Pull the starter bundle
+	@$(BIN)/callscribe models pull starter
+
+test: install-dev ## The fast test suite
+	@$(BIN)/callscribe models pull starter
+	@$(BIN)/python -m pytest -m "not faults"
+
+test-faults: install-dev ## The long tests: faults, scale, browser
+	@$(BIN)/callscribe models pull starter
+	@$(BIN)/python -m pytest -m faults
+
+lint: install-dev ## Formatter, linters, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install-dev ## Put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: install-dev ## Resolve the dependencies anew into the two hash-pinned locks
+	@$(BIN)/$(UV_COMPILE) --extra demo -o $(LOCK)
+	@$(BIN)/$(UV_COMPILE) --constraints $(LOCK) --extra dev -o $(DEV_LOCK)
+
+clean: ## Remove the environment and what the demo keeps
+	@rm -rf $(VENV) .callscribe
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "callscribe needs Python 3.11, 3.12 or 3.13; name it with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
+	@echo "installing the locked dependencies (8 GB: torch brings CUDA; a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(DEV_LOCK) $(VENV)/.installed
+	@echo "installing the development tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DEV_LOCK)
+	@touch $@
