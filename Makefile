@@ -26,11 +26,11 @@ models: install ## Pull the starter bundle
 
 test: install-dev ## The fast test suite
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m "not faults"
+	@$(BIN)/python -m pytest -m "not long"
 
 test-faults: install-dev ## The long tests: faults, scale, browser
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m pytest -m long
 
 lint: install-dev ## Formatter, linters, types, import rules
 	@$(BIN)/ruff format --check .
@@ -45,6 +45,9 @@ format: install-dev ## Put the code into shape
 lock: install-dev ## Resolve the dependencies anew into the two hash-pinned locks
 	@$(BIN)/$(UV_COMPILE) --extra demo -o $(LOCK)
 	@$(BIN)/$(UV_COMPILE) --constraints $(LOCK) --extra dev -o $(DEV_LOCK)
+
+docs: install-dev ## Write the generated tables of the documentation anew
+	@$(BIN)/python -m flows.docs
 
 clean: ## Remove the environment and what the demo keeps
 	@rm -rf $(VENV) .callscribe

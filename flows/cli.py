@@ -83,7 +83,7 @@ def transcribe(
     Example: `callscribe transcribe call-1.wav call-2.mp3 --out transcripts --format json`
     """
     from flows.export import render
-    from flows.local import local_calls, transcribe_files
+    from tasks.local import local_calls, transcribe_files
     from tasks.models import load_models
 
     overrides: dict[str, dict[str, Any]] = {

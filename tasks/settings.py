@@ -160,7 +160,7 @@ class DiarizationSettings(Group):
 class UtteranceSettings(Group):
     """How words are grouped into utterances."""
 
-    max_pause_s: float = Field(1.5, gt=0, description="A longer pause between words starts a new utterance, seconds.")
+    max_pause_s: float = Field(1.0, gt=0, description="A longer pause between words starts a new utterance, seconds.")
 
 
 class ModelSettings(Group):

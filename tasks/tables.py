@@ -150,6 +150,11 @@ SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}
 Row = dict[str, Any]
 
 
+def column_rows(name: Table) -> list[tuple[str, str, str]]:
+    """Every column of a table as (name, type, meaning), for the documentation."""
+    return [(field.name, str(field.type), field.metadata[b"comment"].decode()) for field in SCHEMAS[name]]
+
+
 @dataclass(frozen=True, slots=True)
 class CallRows:
     """The rows of one outcome: one of `calls`, and those of `utterances`."""

@@ -1,0 +1,5 @@
+"""`python -m flows` is `callscribe`."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""`make docs`: write the tables of the documentation from the code they describe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tasks.settings import setting_rows
+from tasks.tables import SCHEMAS, column_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def tables() -> dict[Path, dict[str, str]]:
+    """For each document, the generated table under each marker."""
+    columns: dict[str, str] = {
+        str(name): _markdown(("column", "type", "meaning"), [(f"`{column}`", kind, text) for column, kind, text in rows])
+        for name, rows in ((name, column_rows(name)) for name in SCHEMAS)
+    }
+    settings = _markdown(
+        ("setting", "default", "meaning"),
+        [(f"`{name}`", f"`{default}`" if default else "", text) for name, default, text in setting_rows()],
+    )
+    return {ROOT / "README.md": {"settings": settings}, ROOT / "docs" / "data-set.md": columns}
+
+
+def filled(text: str, generated: dict[str, str]) -> str:
+    """A document with what stands between `<!-- NAME begin -->` and `<!-- NAME end -->` replaced."""
+    for name, table in generated.items():
+        pattern = re.compile(rf"(<!-- {name} begin -->\n).*?(<!-- {name} end -->)", re.DOTALL)
+        text, count = pattern.subn(lambda match, table=table: f"{match[1]}\n{table}\n{match[2]}", text)  # type: ignore[misc]  # mypy cannot type a default of a lambda
+        if count != 1:
+            message = f"the markers of the table {name!r} must stand in the document once, not {count} times"
+            raise ValueError(message)
+    return text
+
+
+def main() -> None:
+    """Rewrite every generated table."""
+    for path, generated in tables().items():
+        path.write_text(filled(path.read_text(encoding="utf-8"), generated), encoding="utf-8")
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
