@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
-from tasks.settings import hub_access, load_settings
+from tasks.settings import hub_access, load_settings, quieten_terminal
 
 if TYPE_CHECKING:
     from tasks.runs import RunSummary
@@ -157,7 +157,8 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
         from flows.archive import archive_run, summary_rows
 
         summary = archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
-    console.print(pairs_table(f"run {summary.run_id} over {summary.month}", summary_rows(summary)))
+    console.print(f"run {summary.run_id} over {summary.month}")
+    console.print(pairs_table(summary_rows(summary)))
     return summary
 
 
@@ -312,6 +313,7 @@ def demo(
 def main() -> None:
     """Entry point of the `callscribe` command."""
     warnings.filterwarnings("ignore")
+    quieten_terminal()
     logging.getLogger("faster_whisper").setLevel(logging.ERROR)
     code = 0
     with _explained() as failure:

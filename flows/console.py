@@ -78,9 +78,9 @@ def _call_line(call_id: str, kind: str, rest: str) -> str:
     return f"  [{OUTCOME_STYLE[kind]}]{kind:<11}[/] {escape(call_id)}  [dim]{escape(rest)}[/]"
 
 
-def pairs_table(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+def pairs_table(rows: Iterable[tuple[str, str]]) -> Table:
     """A table of names and numbers."""
-    table = Table(title=title, show_header=False)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in rows:
@@ -115,4 +115,4 @@ def call_table(call: Mapping[str, Any]) -> Table:
     """The row of one call, without what is empty."""
     skipped = {"transcript_id", "bundle_digest", "month"}
     rows = [(name, shown(value)) for name, value in call.items() if value not in (None, [], "") and name not in skipped]
-    return pairs_table(str(call["call_id"]), rows)
+    return pairs_table(rows)

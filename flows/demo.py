@@ -97,7 +97,6 @@ def _show(folder: Path, endpoint_url: str, console: Console) -> None:
     tables = sum(1 for info in transcripts.list() if info.key.endswith(".parquet") and not info.key.startswith("_"))
     console.print(
         pairs_table(
-            "what is where",
             [
                 ("tables", f"{TRANSCRIPTS}: {tables} Parquet files, kept in {folder / 's3'}"),
                 ("scores", str(target)),

@@ -14,15 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def tables() -> dict[Path, dict[str, str]]:
     """For each document, the generated table under each marker."""
+    header = ("column", "type", "meaning")
     columns: dict[str, str] = {
-        str(name): _markdown(("column", "type", "meaning"), [(f"`{column}`", kind, text) for column, kind, text in rows])
-        for name, rows in ((name, column_rows(name)) for name in SCHEMAS)
+        str(name): _markdown(header, [(f"`{column}`", kind, text) for column, kind, text in column_rows(name)])
+        for name in SCHEMAS
     }
     settings = _markdown(
         ("setting", "default", "meaning"),
         [(f"`{name}`", f"`{default}`" if default else "", text) for name, default, text in setting_rows()],
     )
-    return {ROOT / "README.md": {"settings": settings}, ROOT / "docs" / "data-set.md": columns}
+    measured = (ROOT / "evaluation" / "benchmarks" / "dev_calls.md").read_text(encoding="utf-8")
+    scores = "".join(line for line in measured.splitlines(keepends=True) if line.startswith("|"))
+    return {ROOT / "README.md": {"scores": scores, "settings": settings}, ROOT / "docs" / "data-set.md": columns}
 
 
 def filled(text: str, generated: dict[str, str]) -> str:

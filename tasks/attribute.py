@@ -13,6 +13,7 @@ from tasks.records import Region, Segment, Turn, Utterance, Word
 UNSPACED_LANGUAGES = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
 
 UNKNOWN_SPEAKER = "UNKNOWN"
+SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")  # noqa: RUF001  # the full-width marks are meant
 # A word outside every turn belongs to the nearest one within this distance, in seconds.
 NEAREST_TURN_S = 2.0
 # Shorter common stretches are the raggedness of word times, not two people talking at once.
@@ -51,7 +52,8 @@ def to_utterances(
 ) -> tuple[Utterance, ...]:
     """Group words into utterances: a new one at every change of speaker and after every longer pause.
 
-    Speakers on channels of their own are grouped apart, so that a short "yes" of one does not cut the other's sentence.
+    Speakers on channels of their own are grouped apart, so that a short "yes" of one does not cut the other's sentence;
+    between two sentences it does.
 
     Args:
         words: attributed words of one call.
@@ -65,11 +67,11 @@ def to_utterances(
     by_channel: dict[int, list[SpokenWord]] = {}
     for spoken in words:
         by_channel.setdefault(spoken.segment.channel, []).append(spoken)
-    utterances = [
-        _utterance(run, channels[channel], language)
-        for channel, spoken in by_channel.items()
-        for run in _runs(sorted(spoken, key=lambda item: (item.word.start, item.word.end)), max_pause_s)
-    ]
+    utterances: list[Utterance] = []
+    for channel, own in by_channel.items():
+        others = sorted(item.word.start for other, spoken in by_channel.items() if other != channel for item in spoken)
+        ordered = sorted(own, key=lambda item: (item.word.start, item.word.end))
+        utterances += [_utterance(run, channels[channel], language) for run in _runs(ordered, others, max_pause_s)]
     utterances.sort(key=lambda item: (item.start, item.channel))
     return tuple(
         replace(utterance, index=index, overlap=_is_overlapped(utterance, utterances))
@@ -109,15 +111,23 @@ def _speaker_of(word: Word, turns: Sequence[Turn], longest: float) -> str:
     return max(covered, key=lambda speaker: covered[speaker]) if covered else nearest
 
 
-def _runs(words: Sequence[SpokenWord], max_pause_s: float) -> Iterable[list[SpokenWord]]:
+def _runs(words: Sequence[SpokenWord], others: Sequence[float], max_pause_s: float) -> Iterable[list[SpokenWord]]:
+    """Cut the ordered words of one channel; `others` are the ordered starts of words on other channels."""
     run: list[SpokenWord] = []
     for spoken in words:
-        if run and (spoken.speaker != run[-1].speaker or spoken.word.start - run[-1].word.end > max_pause_s):
+        if run and _cut_between(run[-1], spoken, others, max_pause_s):
             yield run
             run = []
         run.append(spoken)
     if run:
         yield run
+
+
+def _cut_between(before: SpokenWord, after: SpokenWord, others: Sequence[float], max_pause_s: float) -> bool:
+    if before.speaker != after.speaker or after.word.start - before.word.end > max_pause_s:
+        return True
+    answered = bisect_left(others, after.word.start) > bisect_left(others, before.word.start)
+    return answered and before.word.text.endswith(SENTENCE_ENDS)
 
 
 def _utterance(run: Sequence[SpokenWord], channel: int, language: str | None) -> Utterance:

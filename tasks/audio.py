@@ -32,6 +32,8 @@ SAME_RESIDUAL = 0.01
 # ITU-R BS.1770-4 asks for four-fold oversampling to find the true peak; done in blocks to bound memory.
 TRUE_PEAK_OVERSAMPLING = 4
 TRUE_PEAK_BLOCK = 10 * MODEL_SAMPLING_RATE
+# Samples of its neighbours that a block is filtered with, so that the cut is not heard as a click; the filter has 21.
+TRUE_PEAK_MARGIN = 32
 # Samples at or over this count as clipped: the largest value of 10-bit and finer codecs, and of mu-law.
 FULL_SCALE = 0.98
 
@@ -122,7 +124,7 @@ def distinct_channels(samples: Samples) -> tuple[tuple[int, ...], ChannelLayout]
     levels = [_level_dbfs(channel) for channel in samples]
     loudest = max(levels)
     audible = [
-        index for index, level in enumerate(levels) if level > SILENT_DBFS or loudest - level < SILENT_BELOW_LOUDEST_DB
+        index for index, level in enumerate(levels) if level > SILENT_DBFS or level >= loudest - SILENT_BELOW_LOUDEST_DB
     ]
     kept: list[int] = []
     for index in audible:
@@ -173,8 +175,11 @@ def true_peak_dbtp(channel: Samples) -> float:
 
     peak = 0.0
     for start in range(0, len(channel), TRUE_PEAK_BLOCK):
-        block = resample_poly(channel[start : start + TRUE_PEAK_BLOCK], TRUE_PEAK_OVERSAMPLING, 1)
-        peak = max(peak, float(np.max(np.abs(block))))
+        lead = min(start, TRUE_PEAK_MARGIN)
+        end = min(start + TRUE_PEAK_BLOCK, len(channel))
+        block = resample_poly(channel[start - lead : end + TRUE_PEAK_MARGIN], TRUE_PEAK_OVERSAMPLING, 1)
+        inner = block[lead * TRUE_PEAK_OVERSAMPLING : (lead + end - start) * TRUE_PEAK_OVERSAMPLING]
+        peak = max(peak, float(np.max(np.abs(inner))))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 
@@ -184,13 +189,14 @@ def _decode_stream(container: InputContainer, max_duration_s: float) -> tuple[So
 
     stream = container.streams.audio[0]
     source = SourceFormat(stream.codec_context.name, container.format.name, stream.rate, stream.channels)
-    resampler = av.AudioResampler(format="fltp")
+    # Interleaved: PyAV reads past the end of a planar frame's eight pointers, and crashes, from eight channels on.
+    resampler = av.AudioResampler(format="flt")
     blocks: list[Samples] = []
     samples = 0
     damage = _Damage()
     for frame in _valid_frames(container, damage):
         for converted in resampler.resample(frame):
-            block = converted.to_ndarray().astype(np.float32, copy=False)
+            block = converted.to_ndarray().astype(np.float32, copy=False).reshape(-1, converted.layout.nb_channels).T
             samples += block.shape[1]
             blocks.append(block)
         if samples > max_duration_s * source.sampling_rate:

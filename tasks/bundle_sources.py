@@ -168,7 +168,7 @@ def _hub_file(source: HubSource, path: str, cache: Path, endpoint: str | None, t
     # goes online, so it is switched off for this client alone.
     import huggingface_hub.constants
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError
 
     offline = huggingface_hub.constants.HF_HUB_OFFLINE
     huggingface_hub.constants.HF_HUB_OFFLINE = False
@@ -178,7 +178,7 @@ def _hub_file(source: HubSource, path: str, cache: Path, endpoint: str | None, t
             path,
             revision=source.revision,
             cache_dir=cache / "hub",
-            endpoint=endpoint,
+            endpoint=endpoint and endpoint.rstrip("/"),
             token=token or False,
         )
     except GatedRepoError as error:
@@ -187,9 +187,12 @@ def _hub_file(source: HubSource, path: str, cache: Path, endpoint: str | None, t
             "read it"
         )
         raise BundleError(message) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        message = f"cannot fetch {source.repository}/{path} at {source.revision[:12]}: {reason}"
+    except (HTTPError, OSError, RuntimeError) as error:  # of the hub, of the disk, of the hub's native downloader
+        # A hub that does not answer well is told as a file missing from the cache; its cause says what happened.
+        cause = error.__cause__ or error if isinstance(error, LocalEntryNotFoundError) else error
+        reason = " ".join(str(cause).split())
+        hub = endpoint or huggingface_hub.constants.ENDPOINT
+        message = f"cannot fetch {source.repository}/{path} at {source.revision[:12]} from {hub}: {reason}"
         raise BundleError(message) from error
     finally:
         huggingface_hub.constants.HF_HUB_OFFLINE = offline

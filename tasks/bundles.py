@@ -100,20 +100,15 @@ def open_bundle(models_folder: Path, name: str) -> Bundle:
     """Check a bundle whole: every file there, nothing altered, nothing added.
 
     Raises:
-        BundleError: the bundle was never pulled, or differs from its manifest.
+        BundleError: the bundle was never pulled, differs from its manifest, or may not be read.
     """
     folder = models_folder / name
-    manifest = _read_manifest(folder, name)
-    listed = {file.path for file in manifest.files} | {MANIFEST}
-    strays = sorted(set(_relative_files(folder)) - listed)
-    if strays:
-        _refuse(folder, name, f"holds files that its manifest does not name: {', '.join(strays)}")
-    for file in manifest.files:
-        path = folder / file.path
-        if not path.is_file():
-            _refuse(folder, name, f"lacks {file.path}")
-        if sha256_of(path) != file.sha256:
-            _refuse(folder, name, f"holds an altered {file.path}")
+    try:
+        manifest = _read_manifest(folder, name)
+        _check_files(folder, manifest, name)
+    except OSError as error:
+        message = f"model bundle {name!r} in {folder} cannot be read ({error}); let the user that runs callscribe read it"
+        raise BundleError(message) from error
     return Bundle(folder, manifest)
 
 
@@ -126,23 +121,27 @@ def pull_bundle(models_folder: Path, name: str, build: Builder, say: Callable[[s
         the checked bundle, and whether it had to be built.
 
     Raises:
-        BundleError: it cannot be built, or what stands under its name is damaged.
+        BundleError: it cannot be built or written, or what stands under its name is damaged.
     """
-    if (models_folder / name / MANIFEST).is_file():
+    if _stands(models_folder / name):
         return open_bundle(models_folder, name), False
-    models_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models_folder, prefix=f".{name}-") as scratch:
-        folder = Path(scratch) / name
-        folder.mkdir()
-        manifest = build(folder, say)
-        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        # Some libraries write files that only their owner may read; a model volume is read by others.
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        folder.chmod(0o755)
-        # An OSError here means that another pull was faster; what it left is checked below like any other.
-        with contextlib.suppress(OSError):
-            folder.rename(models_folder / name)
+    try:
+        models_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models_folder, prefix=f".{name}-") as scratch:
+            folder = Path(scratch) / name
+            folder.mkdir()
+            manifest = build(folder, say)
+            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            # Some libraries write files that only their owner may read; a model volume is read by others.
+            for path in folder.rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            folder.chmod(0o755)
+            # An OSError here means that another pull was faster; what it left is checked below like any other.
+            with contextlib.suppress(OSError):
+                folder.rename(models_folder / name)
+    except OSError as error:
+        message = f"model bundle {name!r} cannot be written to {models_folder}: {error}"
+        raise BundleError(message) from error
     return open_bundle(models_folder, name), True
 
 
@@ -185,9 +184,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _stands(folder: Path) -> bool:
+    """Whether something is there; an empty folder, such as a fresh mount point, is nothing."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def _read_manifest(folder: Path, name: str) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
+        if _stands(folder):
+            _refuse(folder, name, f"lacks {MANIFEST}")
         message = f"model bundle {name!r} is not in {folder.parent}; run `callscribe models pull {name}`"
         raise BundleError(message)
     try:
@@ -195,6 +201,19 @@ def _read_manifest(folder: Path, name: str) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:
         _refuse(folder, name, f"has a manifest that cannot be read ({error})")
         raise
+
+
+def _check_files(folder: Path, manifest: Manifest, name: str) -> None:
+    listed = {file.path for file in manifest.files} | {MANIFEST}
+    strays = sorted(set(_relative_files(folder)) - listed)
+    if strays:
+        _refuse(folder, name, f"holds files that its manifest does not name: {', '.join(strays)}")
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.is_file():
+            _refuse(folder, name, f"lacks {file.path}")
+        if sha256_of(path) != file.sha256:
+            _refuse(folder, name, f"holds an altered {file.path}")
 
 
 def _refuse(folder: Path, name: str, reason: str) -> None:

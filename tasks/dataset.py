@@ -203,14 +203,34 @@ def merge_changes(
             if row is not None and row["audio_sha256"] == change.audio_sha256:
                 rows[call_id] = row | _NO_LAST_ATTEMPT | {"audio_uri": change.call.uri, "audio_etag": change.call.etag}
             continue
-        if row is not None and _planned(row) > change.call["run_id"]:
-            continue
-        if row is not None and row["outcome"] != "failed" and change.call["outcome"] == "failed":
+        if row is None or _replaces(change.call, row):
+            rows[call_id] = change.call | _later_attempt(row, change.call)
+            added.append(change)
+        elif _is_failed(change.call) and not _is_failed(row) and change.call["run_id"] > _planned(row):
             rows[call_id] = row | _last_attempt(change.call)
-            continue
-        rows[call_id] = change.call
-        added.append(change)
     return rows, added
+
+
+def _is_failed(row: Row) -> bool:
+    return bool(row["outcome"] == "failed")
+
+
+def _replaces(new: Row, row: Row) -> bool:
+    """Whether an outcome takes the place of a standing one; the end is the same whichever of two is written first."""
+    if _is_failed(new) != _is_failed(row):
+        return _is_failed(row)
+    if new["transcript_id"] == row["transcript_id"] and not _is_failed(row):
+        return False  # a commit of ours once more: a transcript_id names one transcript for ever
+    return bool(new["run_id"] >= row["run_id"])
+
+
+def _later_attempt(row: Row | None, new: Row) -> Row:
+    """The failed attempt, planned later than `new`, that the row which `new` replaces knows of."""
+    if row is None or _is_failed(new):
+        return {}
+    if _is_failed(row):
+        return _last_attempt(row) if row["run_id"] > new["run_id"] else {}
+    return {name: row[name] for name in _NO_LAST_ATTEMPT} if _planned(row) > new["run_id"] else {}
 
 
 def _planned(row: Row) -> str:

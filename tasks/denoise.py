@@ -6,6 +6,8 @@ import numpy as np
 
 from tasks.records import Samples
 
+WINDOW = 1024
+
 
 def reduce_noise(channel: Samples, sampling_rate: int) -> Samples:
     """Stationary spectral gating (noisereduce) of one channel.
@@ -18,5 +20,7 @@ def reduce_noise(channel: Samples, sampling_rate: int) -> Samples:
 
     if channel.size == 0:
         return channel
-    reduced = noisereduce.reduce_noise(y=channel, sr=sampling_rate, stationary=True)
-    return np.asarray(reduced, dtype=np.float32)
+    # noisereduce refuses less than one window of its transform.
+    filled = np.pad(channel, (0, max(0, WINDOW - channel.size)))
+    reduced = noisereduce.reduce_noise(y=filled, sr=sampling_rate, stationary=True, n_fft=WINDOW)
+    return np.asarray(reduced[: channel.size], dtype=np.float32)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC
 
-from tasks.records import CallHints
+from tasks.records import CallHints, Provenance
 from tasks.settings import Settings
 
 # Raise by hand when the code may give another transcript from the same audio and settings.
@@ -41,7 +42,12 @@ def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def transcript_id(call_id: str, audio_sha256: str | None, call_fingerprint: str, attempt: int) -> str:
-    """Identity of one attempt's transcript: hash of call, bytes, fingerprint and attempt; 32 hexadecimal digits."""
-    text = json.dumps([call_id, audio_sha256, call_fingerprint, attempt])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def transcript_id(call_id: str, audio_sha256: str | None, provenance: Provenance) -> str:
+    """Identity of what one try at a call found: a hash of columns of its row; 32 hexadecimal digits.
+
+    Run and time are in it, because a try that died before its commit leaves utterances under its identity, and the
+    next one (which counts as the same attempt, and may find other words) must not meet them under its own.
+    """
+    tried_at = provenance.transcribed_at.astimezone(UTC).isoformat()
+    parts = [call_id, audio_sha256, provenance.fingerprint, provenance.run_id, provenance.attempt, tried_at]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -135,9 +135,9 @@ class VadSettings(Group):
     """Where speech is, by Silero's voice activity detector."""
 
     threshold: float = Field(0.5, gt=0, lt=1, description="Speech probability above which a frame is speech.")
-    min_silence_ms: int = Field(2000, ge=0, description="Silence that ends a region, in milliseconds.")
+    min_silence_ms: int = Field(1000, ge=0, description="Silence that ends a region, in milliseconds.")
     min_speech_ms: int = Field(0, ge=0, description="Shorter regions are dropped, in milliseconds.")
-    pad_ms: int = Field(400, ge=0, description="Added to each side of a region, in milliseconds.")
+    pad_ms: int = Field(500, ge=0, description="Added to each side of a region, in milliseconds.")
 
 
 class RecognizerSettings(Group):
@@ -261,11 +261,14 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
 def prepare_environment() -> None:
     """Switch off telemetry and downloads of dependencies; call before any of them is imported.
 
-    `HF_HUB_OFFLINE` and the telemetry switches are set whatever the environment says; log levels only where unset.
+    They are set whatever the environment says.
     """
     os.environ.update(PRIVACY_ENVIRONMENT)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def quieten_terminal() -> None:
+    """Keep Prefect's log off the terminal, where our own progress and messages are, unless it is asked for."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
 def hub_access() -> tuple[str | None, str | None]:

@@ -166,7 +166,7 @@ class CallRows:
 def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     """The rows that an outcome becomes."""
     call, transcript, failure = outcome.call, outcome.transcript, outcome.failure
-    identity = transcript_id(call.call_id, outcome.audio_sha256, provenance.fingerprint, provenance.attempt)
+    identity = transcript_id(call.call_id, outcome.audio_sha256, provenance)
     row: Row = dict.fromkeys(CALLS.names)
     row |= {
         "call_id": call.call_id,
@@ -287,7 +287,7 @@ def to_parquet(table: pa.Table, write_id: str = "") -> bytes:
     ours = {_VERSION_KEY: str(SCHEMA_VERSION).encode(), _WRITE_KEY: write_id.encode()}
     metadata = {**(table.schema.metadata or {}), **ours}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -296,21 +296,27 @@ def from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
     """A table in today's schema; columns that an older file lacks are null.
 
     Raises:
-        ValueError (pyarrow.ArrowInvalid): the bytes are not Parquet.
+        ValueError: the bytes are not Parquet, or were damaged.
     """
-    table = pq.read_table(io.BytesIO(content))
-    columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    try:
+        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        columns = [
+            table.column(field.name).cast(field.type)
+            if field.name in table.column_names
+            else pa.nulls(len(table), field.type)
+            for field in schema
+        ]
+        return pa.Table.from_arrays(columns, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from error
 
 
 def write_id_of(content: bytes) -> str:
-    """Who wrote these Parquet bytes: the write_id given to `to_parquet`."""
-    metadata = pq.read_metadata(io.BytesIO(content)).metadata or {}
+    """Who wrote these Parquet bytes: the write_id given to `to_parquet`; empty where they are not Parquet."""
+    try:
+        metadata = pq.read_metadata(io.BytesIO(content)).metadata or {}
+    except (pa.ArrowException, OSError):
+        return ""
     return str(metadata.get(_WRITE_KEY, b"").decode())
 
 
