@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger, tags
 from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
 
 from flows.job import Overrides, open_transcripts, transcribe_job
 from flows.progress import watcher
@@ -38,9 +39,14 @@ from tasks.tables import Row, rows_of
 VERSIONED_PACKAGES = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "pyannote.audio", "torch", "pyarrow")
 
 
+def _run_name() -> str:
+    """The name of a flow run: what it covers."""
+    return f"archive-run-{flow_run.parameters.get('month') or 'previous-month'}"
+
+
 @flow(
     name="archive-run",
-    flow_run_name="archive-run-{month}",
+    flow_run_name=_run_name,
     description="Transcribe what is new or changed in one month of the archive, and account for every object of it.",
     validate_parameters=True,
     log_prints=False,
@@ -149,6 +155,7 @@ def _plan(
         listed_objects=inventory.objects,
         inventory_digest=inventory_digest(inventory),
         standing=plan.standing,
+        ambiguous=sum(len(group) for group in inventory.ambiguous),
         unmatched=len(inventory.unmatched),
         reasons=dict(plan.reasons),
     )

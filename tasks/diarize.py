@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,9 @@ class Diarizer:
 def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings) -> Diarizer:
     """Load a bundle's diarization pipeline onto a device."""
     import torch
+
+    # pyannote.audio warns at length that it cannot decode files; it never has to: it gets waveforms.
+    warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly")
     from pyannote.audio.telemetry import set_telemetry_metrics
 
     set_telemetry_metrics(False)
