@@ -8,6 +8,13 @@ DEV_LOCK := requirements-dev.lock
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
+# pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
+define pip_install
+set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
+	| awk -v tty="$$(test -t 1 && echo 1)" '{ if (tty) { printf "\r\033[K  %.100s", $$0; fflush() } } END { if (tty) printf "\r\033[K" }' \
+	|| { grep -v '^WARNING' $(VENV)/pip.log | tail -n 20; exit 1; }
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults lint format lock install install-dev models docs clean
 
@@ -60,11 +67,11 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies (8 GB: torch brings CUDA; a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(call pip_install,--require-hashes -r $(LOCK))
+	@$(call pip_install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 $(VENV)/.installed-dev: $(DEV_LOCK) $(VENV)/.installed
 	@echo "installing the development tools"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DEV_LOCK)
+	@$(call pip_install,--require-hashes -r $(DEV_LOCK))
 	@touch $@

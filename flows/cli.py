@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXIT_SOME_CALLS_FAILED = 3
 EXIT_STORAGE = 4
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="Turn an archive of recorded telephone calls into Parquet transcripts, and measure how good they are.",
@@ -149,9 +150,13 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
     """Run the archive flow with progress on the terminal, print what it did, and return it."""
     from flows.console import ConsoleWatcher, pairs_table
     from flows.progress import watched_by
+    from tasks.inventory import check_month
 
+    if month is not None:
+        check_month(month)
     settings = load_settings(config, overrides)
-    given = {group: {k: v for k, v in values.items() if v is not None} for group, values in overrides.items()}
+    # The flow reads settings of its own, and would not find a file that is named on the command line.
+    given = settings.model_dump(mode="json", exclude_unset=True)
     with ConsoleWatcher(console) as watcher, watched_by(watcher):
         watcher.stage("starting Prefect")
         from flows.archive import archive_run, summary_rows
@@ -319,25 +324,24 @@ def main() -> None:
     with _explained() as failure:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0
+        if code == EXIT_INTERRUPTED:  # typer has made this of Ctrl-C, and says nothing
+            raise KeyboardInterrupt
     sys.exit(failure[0] if failure else code)
 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[list[int]]:
     """Turn whatever is raised on purpose into one sentence on stderr and an exit code."""
-    import click
-
     exit_code: list[int] = []
     try:
         yield exit_code
-    except click.exceptions.Exit as error:
+    except typer.TyperException as error:
+        if message := error.format_message().rstrip("."):  # without any argument, the help was printed instead
+            errors.print(f"[red]error:[/] {escape(message)}; see `callscribe --help`", highlight=False, soft_wrap=True)
         exit_code.append(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        exit_code.append(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        errors.print("interrupted; what was committed stands, and the next run goes on from there")
-        exit_code.append(130)
+    except (typer.Abort, KeyboardInterrupt):
+        errors.print("interrupted; what was committed stands, and the next run goes on from there", soft_wrap=True)
+        exit_code.append(EXIT_INTERRUPTED)
     except CallscribeError as error:
         errors.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         exit_code.append(_exit_code(error))

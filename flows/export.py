@@ -9,6 +9,8 @@ from typing import Any
 from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
 from tasks.tables import UTTERANCES, CallRows, Row, table_of, to_parquet
 
+MAP_COLUMNS = frozenset({"attributes", "talk_s"})
+
 
 def render(rows: CallRows, format_name: str) -> bytes:
     """A call in one of `FORMATS`.
@@ -31,16 +33,12 @@ def _txt(rows: CallRows) -> bytes:
 
 
 def _json(rows: CallRows) -> bytes:
-    call = {name: _plain(value) for name, value in rows.call.items() if value is not None}
+    # Maps are lists of pairs in a row; JSON has a better word for them.
+    call = {
+        name: dict(value) if name in MAP_COLUMNS else value for name, value in rows.call.items() if value is not None
+    }
     document = {"call": call, "utterances": rows.utterances}
     return (json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-
-def _plain(value: object) -> object:
-    """Maps are lists of pairs in a row; JSON has a better word for them."""
-    if isinstance(value, list) and value and all(isinstance(item, tuple) for item in value):
-        return dict(value)
-    return value
 
 
 def _srt(rows: CallRows) -> bytes:
@@ -53,7 +51,8 @@ def _srt(rows: CallRows) -> bytes:
 
 def _vtt(rows: CallRows) -> bytes:
     cues = [
-        f"{_stamp(item['start'], '.')} --> {_stamp(item['end'], '.')}\n<v {item['speaker']}>{_escape(item['text'])}\n"
+        f"{_stamp(item['start'], '.')} --> {_stamp(item['end'], '.')}\n"
+        f"<v {_escape(item['speaker'])}>{_escape(item['text'])}\n"
         for item in rows.utterances
     ]
     return "\n".join(["WEBVTT\n", *cues]).encode()
@@ -69,7 +68,7 @@ def _stm(rows: CallRows) -> bytes:
 
 def _rttm(rows: CallRows) -> bytes:
     turns = [
-        RttmTurn(item["call_id"], item["channel"] + 1, item["speaker"], item["start"], item["end"])
+        RttmTurn(item["call_id"], item["channel"] + 1, item["start"], item["end"], item["speaker"])
         for item in rows.utterances
     ]
     return serialise_rttm(turns).encode()
@@ -104,5 +103,5 @@ def _stamp(seconds: float, decimal: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """WebVTT reads `&` and `<` as markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    """WebVTT reads `&` and `<` as markup, `>` as the end of a name, and `-->` as a time line."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

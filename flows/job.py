@@ -94,11 +94,15 @@ def _batches(changes: Iterable[tuple[int, Change]], every_s: float) -> Iterator[
     batch: list[Change] = []
     of_shard, since = 0, time.monotonic()
     for shard, change in changes:
-        if batch and (shard != of_shard or time.monotonic() - since > every_s):
+        if batch and shard != of_shard:
             yield of_shard, batch
             batch, since = [], time.monotonic()
         of_shard = shard
         batch.append(change)
+        # Not when the next change comes: that may be hours of audio away.
+        if time.monotonic() - since > every_s:
+            yield of_shard, batch
+            batch, since = [], time.monotonic()
     if batch:
         yield of_shard, batch
 

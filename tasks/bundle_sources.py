@@ -13,6 +13,7 @@ import types
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def _hub_file(source: HubSource, path: str, cache: Path, endpoint: str | None, t
     # goes online, so it is switched off for this client alone.
     import huggingface_hub.constants
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError as HubHTTPError  # type: ignore[attr-defined]  # its HTTP client's
 
     offline = huggingface_hub.constants.HF_HUB_OFFLINE
     huggingface_hub.constants.HF_HUB_OFFLINE = False
@@ -187,15 +189,23 @@ def _hub_file(source: HubSource, path: str, cache: Path, endpoint: str | None, t
             "read it"
         )
         raise BundleError(message) from error
-    except (HTTPError, OSError, RuntimeError) as error:  # of the hub, of the disk, of the hub's native downloader
+    except (HubHTTPError, OSError, RuntimeError) as error:  # of HTTP, of hub and disk, of the hub's native downloader
         # A hub that does not answer well is told as a file missing from the cache; its cause says what happened.
         cause = error.__cause__ or error if isinstance(error, LocalEntryNotFoundError) else error
-        reason = " ".join(str(cause).split())
         hub = endpoint or huggingface_hub.constants.ENDPOINT
-        message = f"cannot fetch {source.repository}/{path} at {source.revision[:12]} from {hub}: {reason}"
+        message = f"cannot fetch {source.repository}/{path} at {source.revision[:12]} from {hub}: {_hub_reason(cause)}"
         raise BundleError(message) from error
     finally:
         huggingface_hub.constants.HF_HUB_OFFLINE = offline
+
+
+def _hub_reason(error: BaseException) -> str:
+    """What a hub said, or what happened on the way to it, on one line."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return " ".join(str(error).split())
+    status = HTTPStatus(response.status_code)
+    return f"{status} {response.headers.get('X-Error-Message') or status.phrase}"
 
 
 def _pip_download(target: Path) -> None:

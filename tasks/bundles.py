@@ -107,7 +107,7 @@ def open_bundle(models_folder: Path, name: str) -> Bundle:
         manifest = _read_manifest(folder, name)
         _check_files(folder, manifest, name)
     except OSError as error:
-        message = f"model bundle {name!r} in {folder} cannot be read ({error}); let the user that runs callscribe read it"
+        message = f"model bundle {name!r} in {folder} cannot be read by this user: {error}"
         raise BundleError(message) from error
     return Bundle(folder, manifest)
 
@@ -123,9 +123,9 @@ def pull_bundle(models_folder: Path, name: str, build: Builder, say: Callable[[s
     Raises:
         BundleError: it cannot be built or written, or what stands under its name is damaged.
     """
-    if _stands(models_folder / name):
-        return open_bundle(models_folder, name), False
     try:
+        if _stands(models_folder / name):
+            return open_bundle(models_folder, name), False
         models_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models_folder, prefix=f".{name}-") as scratch:
             folder = Path(scratch) / name
@@ -185,7 +185,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _stands(folder: Path) -> bool:
-    """Whether something is there; an empty folder, such as a fresh mount point, is nothing."""
+    """Whether something is there; an empty folder is nothing."""
     return folder.is_dir() and any(folder.iterdir())
 
 

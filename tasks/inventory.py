@@ -16,15 +16,15 @@ from tasks.storage import ObjectInfo, Storage
 
 _FIELD = re.compile(r"\{(\w+)\}")
 _PATTERNS = {
-    "year": r"\d{4}",
-    "month": r"\d{2}",
-    "day": r"\d{2}",
-    "hour": r"\d{2}",
-    "minute": r"\d{2}",
-    "second": r"\d{2}",
+    "year": r"[0-9]{4}",
+    "month": r"[0-9]{2}",
+    "day": r"[0-9]{2}",
+    "hour": r"[0-9]{2}",
+    "minute": r"[0-9]{2}",
+    "second": r"[0-9]{2}",
     "ext": r"[^./]+",
 }
-_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +115,20 @@ def _read_keys(storage: Storage, month: str, settings: ArchiveSettings) -> Itera
     pattern = template_pattern(settings.key_template)
     hints = settings.hints()
     for info in storage.list(month_prefix(settings.key_template, month)):
-        match = pattern.fullmatch(info.key)
+        match = pattern.fullmatch(info.key) if _is_text(info.key) else None
         if match is None:
             yield None, info.key
         elif f"{match['year']}-{match['month']}" == month:
             yield _call(storage, info, match.groupdict(), month, hints, settings.timezone), info.key
+
+
+def _is_text(key: str) -> bool:
+    """Whether a key is Unicode: a folder may hold names in an old encoding, which no table and no hash can take."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _call(

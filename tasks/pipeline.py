@@ -95,8 +95,9 @@ def _ahead(
     calls = iter(work)
     pending = deque(pool.submit(load, planned) for planned in islice(calls, ahead))
     while pending:
-        yield pending.popleft()
+        ready = pending.popleft()
         pending.extend(pool.submit(load, planned) for planned in islice(calls, 1))
+        yield ready
 
 
 def _stage(attempt: _Attempt, step: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ def assess(regions: Sequence[tuple[Region, ...]], channels: Sequence[int], utter
         reasons.append("unknown_speaker")
     return Quality(
         speech_s=round(speech_s, 3),
-        uncovered_speech_s=round(uncovered_s, 3),
+        uncovered_speech_s=_seconds(min(uncovered_s, speech_s)),
         unsupported_words=unsupported,
         confidence=confidence,
         review_reasons=tuple(reasons),
@@ -69,12 +69,17 @@ def measure(utterances: Sequence[Utterance]) -> CallMetrics:
     return CallMetrics(
         talk_s=talk,
         # Where k talk at once, this counts k - 1 times: exact for two speakers.
-        overlap_s=round(talk_s - sum(span.duration_s for span in together), 3),
+        overlap_s=_seconds(talk_s - sum(span.duration_s for span in together)),
         interruptions=_interruptions(utterances),
         longest_silence_s=round(max(silences, default=0.0), 3),
         words=words,
         words_per_minute=round(60 * words / talk_s, 1) if talk_s > 0 else None,
     )
+
+
+def _seconds(difference: float) -> float:
+    """A difference of times that cannot be negative, but for the last bit of a float: never `-0.0` in a table."""
+    return round(max(0.0, difference), 3)
 
 
 def _uncovered_s(regions: Sequence[Region], words: Sequence[Word]) -> float:

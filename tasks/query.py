@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import QueryError
@@ -50,25 +52,19 @@ def run_query(storage: Storage, sql: str) -> tuple[list[str], list[tuple[Any, ..
     Raises:
         QueryError: DuckDB refuses the statement; its message says why.
     """
-    import duckdb
-
-    with connect(storage) as connection:
-        try:
-            result = connection.execute(sql)
-            names = [column[0] for column in result.description or ()]
-            return names, result.fetchall()
-        except duckdb.Error as error:
-            message = f"DuckDB refuses the query: {error}"
-            raise QueryError(message) from error
+    with connect(storage) as connection, _explained():
+        result = connection.execute(sql)
+        names = [column[0] for column in result.description or ()]
+        return names, result.fetchall()
 
 
 def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One call: its row of `calls`, and its utterances in order.
 
     Raises:
-        QueryError: the data set does not hold the call.
+        QueryError: the data set does not hold the call, or cannot be read.
     """
-    with connect(storage) as connection:
+    with connect(storage) as connection, _explained():
         found = connection.execute("SELECT * FROM calls WHERE call_id = ? ORDER BY month DESC LIMIT 1", [call_id])
         rows = found.to_arrow_table().to_pylist()
         if not rows:
@@ -78,3 +74,15 @@ def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], lis
             'SELECT * FROM utterances WHERE transcript_id = ? ORDER BY "index"', [rows[0]["transcript_id"]]
         )
         return rows[0], spoken.to_arrow_table().to_pylist()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what DuckDB says no to, a damaged file included, into our error."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        message = f"DuckDB refuses the query: {error}"
+        raise QueryError(message) from error

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.dataset import DataSet
-from tasks.errors import ObjectVanished, SettingsError
+from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
 from tasks.records import PlannedCall
 from tasks.storage import Storage
@@ -43,6 +43,7 @@ class RunHead:
     listed_objects: int
     inventory_digest: str
     standing: int
+    ambiguous: int
     unmatched: int
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -112,15 +113,15 @@ def inventory_digest(inventory: Inventory) -> str:
     """SHA-256 over the sorted lines `<key> <etag>` of every object of an inventory."""
     calls = [*inventory.calls, *(call for group in inventory.ambiguous for call in group)]
     lines = sorted([f"{call.key} {call.etag}" for call in calls] + [f"{key} -" for key in inventory.unmatched])
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def write_plan(storage: Storage, head: RunHead, jobs: Sequence[Sequence[PlannedCall]]) -> None:
     """Write a run's plan: the parts first, then the head that makes it a run."""
     for number, job in enumerate(jobs, start=1):
         content = to_parquet(table_of(planned_rows(job), PLANNED))
-        storage.put(_part_key(head.run_id, number), content, if_none_match=True)
-    storage.put(_head_key(head.run_id), _json(asdict(head)), if_none_match=True)
+        _put_new(storage, _part_key(head.run_id, number), content)
+    _put_new(storage, _head_key(head.run_id), _json(asdict(head)))
 
 
 def read_head(storage: Storage, run_id: str) -> RunHead:
@@ -165,10 +166,9 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
     rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *later))}
     outcomes: Counter[str] = Counter()
     errors: Counter[str] = Counter()
-    copied = missing = planned_count = 0
+    copied = missing = 0
     audio_s = 0.0
     for planned in (planned for job in jobs for planned in job):
-        planned_count += 1
         row = rows.get(planned.call.call_id)
         if row is None:
             missing += 1
@@ -196,7 +196,7 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         errors={name: count for name, count in sorted(errors.items()) if count},
         copied=copied,
         standing=head.standing,
-        ambiguous=head.listed_objects - head.unmatched - head.standing - planned_count,
+        ambiguous=head.ambiguous,
         unmatched=head.unmatched,
         missing=missing,
         other_fingerprints=_under_others(rows.values(), head.fingerprint),
@@ -239,6 +239,15 @@ def _head_key(run_id: str) -> str:
 
 def _part_key(run_id: str, number: int) -> str:
     return f"_runs/{run_id}/jobs/job-{number:04d}.parquet"
+
+
+def _put_new(storage: Storage, key: str, content: bytes) -> None:
+    """Write an object that is not there yet; a write of ours that only its answer was lost of is recognised."""
+    try:
+        storage.put(key, content, if_none_match=True)
+    except PreconditionFailed:
+        if storage.get(key).data != content:
+            raise
 
 
 def _json(value: object) -> bytes:

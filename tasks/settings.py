@@ -8,6 +8,7 @@ Credentials are not settings: they come only through boto3's own chain.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +16,15 @@ from typing import Any, ClassVar, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as SourceError
 
 from tasks.errors import SettingsError
 from tasks.records import CallHints
 from tasks.storage import StorageOptions
 
+ENV_PREFIX = "CALLSCRIBE_"
 CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
 DEFAULT_CONFIG_FILE = "callscribe.toml"
 
@@ -31,6 +34,7 @@ PRIVACY_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
     "OTEL_SDK_DISABLED": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
@@ -74,7 +78,7 @@ class ArchiveSettings(Group):
     def _known_timezone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: `Europe` alone is a folder
             message = f"unknown time zone {value!r}; use a name such as Europe/Berlin"
             raise ValueError(message) from error
         return value
@@ -85,6 +89,10 @@ class ArchiveSettings(Group):
         missing = [name for name in ("year", "month", "call_id") if f"{{{name}}}" not in value]
         if missing:
             message = f"must hold {', '.join('{' + name + '}' for name in missing)}"
+            raise ValueError(message)
+        odd = [name for name in re.findall(r"\{(.*?)\}", value) if not name.isidentifier()]
+        if odd:
+            message = f"fields are named by letters, digits and _, not {', '.join('{' + name + '}' for name in odd)}"
             raise ValueError(message)
         return value
 
@@ -156,6 +164,13 @@ class DiarizationSettings(Group):
     min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call.")
     max_speakers: int = Field(4, ge=1, description="Most speakers of a call.")
 
+    @model_validator(mode="after")
+    def _fewest_before_most(self) -> DiarizationSettings:
+        if self.min_speakers > self.max_speakers:
+            message = f"min_speakers ({self.min_speakers}) is more than max_speakers ({self.max_speakers})"
+            raise ValueError(message)
+        return self
+
 
 class UtteranceSettings(Group):
     """How words are grouped into utterances."""
@@ -196,7 +211,7 @@ class Settings(BaseSettings):
     """Every setting of callscribe; see the module docstring for where values come from."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CALLSCRIBE_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -245,13 +260,20 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
         for group, values in (overrides or {}).items()
     }
     file = _config_file(config)
+    _refuse_unknown_groups()
     Settings.config_file = file
     try:
         # mypy: the groups are keyword arguments of a generated constructor.
         return Settings(**cast("dict[str, Any]", {group: values for group, values in given.items() if values}))
     except ValidationError as error:
         raise SettingsError(_explain(error, file)) from error
-    except tomllib.TOMLDecodeError as error:
+    except SourceError as error:
+        message = (
+            f"{error}: lists are written as JSON in the environment, "
+            f'such as {ENV_PREFIX}ARCHIVE__CHANNEL_ROLES=\'["agent", "customer"]\''
+        )
+        raise SettingsError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{file} is not valid TOML: {error}"
         raise SettingsError(message) from error
     finally:
@@ -297,6 +319,15 @@ def _config_file(config: Path | None) -> Path | None:
         return named
     default = Path(DEFAULT_CONFIG_FILE)
     return default if default.is_file() else None
+
+
+def _refuse_unknown_groups() -> None:
+    """pydantic-settings passes over variables of groups that do not exist; a mistyped name must not go unseen."""
+    for name in sorted(os.environ):
+        group, delimiter, _ = name.upper().removeprefix(ENV_PREFIX).partition("__")
+        if name.upper().startswith(ENV_PREFIX) and delimiter and group.lower() not in Settings.model_fields:
+            message = f"wrong setting: environment variable {name}: no such setting"
+            raise SettingsError(message)
 
 
 def _explain(error: ValidationError, file: Path | None) -> str:

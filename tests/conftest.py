@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from flows.s3_server import LocalS3Server, find_weed
+from tasks.errors import BundleError
+from tasks.models import Models, load_models
+from tasks.settings import load_settings, prepare_environment
 
 BUCKET = "callscribe-tests"
 
@@ -39,3 +42,16 @@ def s3_environment(s3_server: LocalS3Server, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """The starter models on the CPU, loaded once for the whole session; in CI they must be there."""
+    prepare_environment()
+    settings = load_settings(overrides={"models": {"bundle": "starter", "device": "cpu", "compute_type": "default"}})
+    try:
+        return load_models(settings)
+    except BundleError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(error.message)

@@ -162,7 +162,7 @@ def test_a_passing_failure_is_tried_up_to_the_limit(*, had_transcript: bool) -> 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), _codes), min_size=1, max_size=12))
 def test_runs_come_to_rest(runs: list[tuple[str, str | None]]) -> None:
-    """Whatever happened before: a good run over an archive that stays as it is leaves no work, and no transcript goes."""
+    """Whatever came before: a good run over an archive that stays as it is leaves no work, and no transcript goes."""
     standing: dict[str, Row] = {}
     had_transcript = False
     for number, (etag, code) in enumerate([*runs, (runs[-1][0], None)]):

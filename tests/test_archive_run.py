@@ -1,0 +1,561 @@
+"""The monthly run as it is: Prefect's own server, real storage and audio; only the two models are stand-ins.
+
+One story for each kind of store, told by `story`: a month with everything that can be wrong in it, and what the archive
+does between one run and the next. The tests look at what each run left behind.
+"""
+
+import io
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+import soundfile
+from builders import segment, turn, words
+from conftest import BUCKET
+
+from flows.archive import archive_run, summary_rows
+from flows.job import transcribe_job
+from flows.progress import Nobody, watched_by
+from flows.s3_server import LocalS3Server
+from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
+from tasks.dataset import DataSet
+from tasks.devices import Device
+from tasks.diarize import Diarizer
+from tasks.errors import SettingsError, StorageRefused
+from tasks.models import Models
+from tasks.query import connect, read_transcript
+from tasks.recognize import Recognizer
+from tasks.records import CopiedAudio, Outcome, Recognition, Region, Samples, Turn
+from tasks.runs import RunSummary, read_head, read_job
+from tasks.storage import FolderAccess, Storage, open_storage
+from tasks.tables import Row
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MONTH = "2026-10"
+TEMPLATE = "{year}/{month}/{day}/{agent_id}/{call_id}.{ext}"
+# Words and attribute values that are nowhere else: where they turn up, they leaked.
+SPOKEN = "zarquonflute"
+AGENT = "agent-7291-quillfeather"
+RATE_HZ = 8000
+MAX_BYTES = 60_000
+MAX_DURATION_S = 2.5
+# The stand-in recogniser raises on calls of this length.
+CURSED_S = 0.75
+
+
+def tone(frequency_hz: float = 300, duration_s: float = 1.0, channels: int = 1) -> Samples:
+    """A tone, another one on each channel."""
+    times = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
+    return np.stack([0.3 * np.sin(2 * np.pi * frequency_hz * (1 + n) * times) for n in range(channels)]).astype("f4")
+
+
+def wav(samples: Samples) -> bytes:
+    """A WAV file of samples `[channel, sample]`, 16 bit."""
+    file = io.BytesIO()
+    soundfile.write(file, samples.T, RATE_HZ, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _key(call_id: str, day: str = "05", ending: str = "wav") -> str:
+    return f"2026/10/{day}/{AGENT}/{call_id}.{ending}"
+
+
+OBJECTS = {
+    _key("mono"): wav(tone(300)),
+    _key("stereo"): wav(tone(350, channels=2)),
+    _key("replaced"): wav(tone(400)),
+    _key("copied"): wav(tone(450)),
+    _key("ruined"): wav(tone(500)),
+    _key("renewed"): wav(tone(550)),
+    _key("silent"): wav(0 * tone()),
+    _key("damaged"): b"RIFF\x24\x00\x00\x00WAVE" + bytes(range(256)) * 20,
+    _key("empty"): b"",
+    _key("no-samples"): wav(tone(duration_s=0)),
+    _key("too-large"): wav(tone(duration_s=5)),
+    _key("too-long"): wav(tone(duration_s=3)),
+    _key("cursed"): wav(tone(duration_s=CURSED_S)),
+    _key("vanishing"): wav(tone(600)),
+    _key("changing"): wav(tone(650)),
+    _key("twice", "06"): wav(tone(700)),
+    _key("twice", "07"): wav(tone(750)),
+    "2026/10/README": b"how to read this archive",
+    "2026/11/01/agent/next-month.wav": wav(tone(800)),
+}
+
+
+class StandInRecognizer:
+    """Hears one marked word on every channel that has sound; raises on calls of the cursed length."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def recognize(
+        self, channels: Samples, regions: Sequence[tuple[Region, ...]], language: str | None = None
+    ) -> Recognition:
+        """Hear it."""
+        assert len(channels) == len(regions)
+        duration_s = channels.shape[1] / 16_000
+        if duration_s == CURSED_S:
+            message = "the model broke"
+            raise RuntimeError(message)
+        self.heard += 1
+        loud = [number for number, channel in enumerate(channels) if np.abs(channel).max() > 0]
+        spoken = words(f"{SPOKEN} indeed", 0.1, duration_s - 0.1)
+        return Recognition(tuple(segment(*spoken, channel=number) for number in loud), language or "en", 0.9)
+
+
+class StandInDiarizer:
+    """Hears one speaker all the time."""
+
+    def diarize(self, channel: Samples, speakers: int | None = None) -> tuple[Turn, ...]:
+        """Hear them."""
+        assert speakers is None
+        return (turn(0.0, len(channel) / 16_000),)
+
+
+@dataclass
+class Meanwhile(Nobody):
+    """A watcher that does something between planning and reading, and counts what is done."""
+
+    act: Callable[[], None] = lambda: None
+    calls: int | None = None
+    done_calls: int = 0
+    dies_after: int | None = None
+
+    def planned(self, calls: int, size_bytes: int) -> None:
+        """Act."""
+        assert size_bytes >= 0
+        self.calls = calls
+        self.act()
+
+    def done(self, outcome: Outcome | CopiedAudio) -> None:
+        """Count, and die when told to."""
+        assert outcome.call.month == MONTH
+        self.done_calls += 1
+        if self.done_calls == self.dies_after:
+            message = "the process dies here"
+            raise ConnectionAbortedError(message)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left behind."""
+
+    summary: RunSummary
+    rows: dict[str, Row]
+    heard: int
+    certificate: dict[str, Any]
+    planned: int | None
+
+
+@dataclass
+class World:
+    """An archive, a data set, and stand-in models."""
+
+    archive: Storage
+    transcripts: Storage
+    models: Models
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    def overrides(self, **more: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Settings under which everything of the story is small."""
+        plain: dict[str, dict[str, Any]] = {
+            "archive": {"key_template": TEMPLATE, "max_bytes": MAX_BYTES, "max_duration_s": MAX_DURATION_S},
+            "transcripts": {"monthly_hours": 3.0, "hours_per_shard": 1.0},
+            "models": {"bundle": "stand-in", "folder": str(self.models.bundle.folder.parent)},
+            "run": {"job_hours": 0.006, "commit_every_s": 0.001, "max_attempts": 2},
+        }
+        return {group: plain.get(group, {}) | more.get(group, {}) for group in plain | more}
+
+    def run(self, watcher: Meanwhile | None = None, **more: dict[str, Any]) -> Run:
+        """Run the month once, as the flow does."""
+        watcher = watcher or Meanwhile()
+        recognizer = cast("StandInRecognizer", self.models.recognizer)
+        heard = recognizer.heard
+        with watched_by(watcher):
+            summary = archive_run(MONTH, self.archive.uri, self.transcripts.uri, self.overrides(**more))
+        certificate = json.loads(self.transcripts.get(f"_runs/{summary.run_id}/certificate.json").data)
+        rows = {row["call_id"]: row for row in DataSet(self.transcripts).read_calls(MONTH)}
+        return Run(summary, rows, recognizer.heard - heard, certificate, watcher.calls)
+
+
+def _vanish_and_change(archive: Storage) -> None:
+    archive.delete(_key("vanishing"))
+    archive.put(_key("changing"), wav(tone(655)))
+
+
+def _copy_in_place(archive: Storage, key: str) -> None:
+    """Write the same bytes again under a new ETag: in a bucket as a copy tool does that works in parts."""
+    access = archive.direct_access()
+    data = archive.get(key).data
+    if isinstance(access, FolderAccess):
+        archive.put(key, data)
+        return
+    client: S3Client = archive._client  # type: ignore[attr-defined]
+    place = {"Bucket": access.bucket, "Key": f"{access.prefix}/{key}"}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    etag = client.upload_part(**place, UploadId=upload, PartNumber=1, Body=data)["ETag"]
+    parts = {"Parts": [{"ETag": etag, "PartNumber": 1}]}
+    client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload=parts)  # type: ignore[arg-type]
+
+
+def _tell(world: World) -> None:
+    """Run the month again and again, while the archive changes."""
+    archive, runs = world.archive, world.runs
+    for key, data in OBJECTS.items():
+        archive.put(key, data)
+    runs["first"] = world.run(Meanwhile(lambda: _vanish_and_change(archive)))
+    runs["second"] = world.run()
+    runs["idle"] = world.run(recognizer={"beam_size": 1})
+
+    archive.put(_key("replaced"), wav(tone(405)))
+    _copy_in_place(archive, _key("copied"))
+    archive.put(_key("ruined"), OBJECTS[_key("damaged")])
+    archive.delete(_key("twice", "07"))
+    archive.put(_key("mono", "08"), OBJECTS[_key("mono")])
+    runs["changed"] = world.run()
+
+
+@pytest.fixture(scope="module")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prefect's own server with a database of its own, for the whole module; yields the database file."""
+    from prefect.settings import PREFECT_HOME, get_current_settings, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(60):
+        url = get_current_settings().server.database.connection_url
+        assert url is not None
+        yield Path(url.get_secret_value().partition("///")[2])
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+    """Stand-in models in a real bundle, in the place of those that a job would load."""
+
+    def build(folder: Path, _say: Callable[[str], None]) -> Manifest:
+        (folder / "model.bin").write_bytes(b"weights")
+        described = describe_file(folder, "model.bin", source="here", version="1", licence="none")
+        return Manifest("stand-in", "starter", (described,))
+
+    bundle, _ = pull_bundle(tmp_path_factory.mktemp("models"), "stand-in", build, lambda _: None)
+    models = Models(
+        bundle,
+        Device("cpu", 0, "a stand-in", "int8"),
+        cast("Recognizer", StandInRecognizer()),
+        cast("Diarizer", StandInDiarizer()),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.job.loaded_models", lambda _settings: models)
+        yield models
+
+
+@pytest.fixture(scope="module", params=["file", "s3"])
+def story(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    stand_ins: Models,
+    prefect_database: Path,
+) -> Iterator[World]:
+    """The story, told once for each kind of store."""
+    assert prefect_database.is_file()
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("story").as_uri()
+        if request.param == "s3":
+            server: LocalS3Server = request.getfixturevalue("s3_server")
+            for name, value in server.environment().items():
+                patch.setenv(name, value)
+            root = f"s3://{BUCKET}/{secrets.token_hex(8)}"
+        else:
+            for name in ("archive", "transcripts"):
+                Path(root.removeprefix("file://"), name).mkdir()
+        world = World(open_storage(f"{root}/archive"), open_storage(f"{root}/transcripts"), stand_ins)
+        _tell(world)
+        yield world
+
+
+@pytest.fixture
+def world(tmp_path: Path, stand_ins: Models, prefect_database: Path) -> World:
+    """An empty world in a folder."""
+    assert prefect_database.is_file()
+    for name in ("archive", "transcripts"):
+        (tmp_path / name).mkdir()
+    archive, transcripts = (open_storage((tmp_path / name).as_uri()) for name in ("archive", "transcripts"))
+    return World(archive, transcripts, stand_ins)
+
+
+def test_every_object_of_every_run_is_accounted_for(story: World) -> None:
+    """Whatever happens to the archive, each run says where each listed object went."""
+    assert dict.fromkeys(story.runs, True) == {name: run.summary.accounted for name, run in story.runs.items()}
+    assert [18, 17, 17, 17] == [run.summary.listed_objects for run in story.runs.values()]
+
+
+def test_certificates_are_in_storage(story: World) -> None:
+    """Each run leaves its certificate beside its plan: what was planned, what came of it, with which versions."""
+    for run in story.runs.values():
+        assert run.summary.to_json() == run.certificate["result"]
+        assert run.summary.run_id == run.certificate["run"]["run_id"]
+        assert {"callscribe", "prefect", "torch"} <= run.certificate["versions"].keys()
+
+
+def test_run_ids_follow_each_other(story: World) -> None:
+    """Runs sort by their ids in the order in which they were planned."""
+    run_ids = [run.summary.run_id for run in story.runs.values()]
+    assert sorted(set(run_ids)) == run_ids
+
+
+def test_first_run(story: World) -> None:
+    """What can be transcribed is; what cannot is a row that says why."""
+    expected = {
+        **dict.fromkeys(("mono", "stereo", "replaced", "copied", "ruined", "renewed"), ("transcribed", None)),
+        "silent": ("no_speech", None),
+        "damaged": ("failed", "undecodable_audio"),
+        "empty": ("failed", "empty_object"),
+        "no-samples": ("failed", "zero_length_audio"),
+        "too-large": ("failed", "too_large"),
+        "too-long": ("failed", "too_long"),
+        "cursed": ("failed", "processing_error"),
+        "vanishing": ("failed", "object_vanished"),
+        "changing": ("failed", "object_changed"),
+        "twice": ("failed", "ambiguous_call_id"),
+    }
+    first = story.runs["first"]
+    assert expected == {call_id: (row["outcome"], row["error_code"]) for call_id, row in first.rows.items()}
+    assert Counter(outcome for outcome, _ in expected.values()) == first.summary.outcomes
+    assert Counter(code for _, code in expected.values() if code) == first.summary.errors
+    summary = first.summary
+    assert (0, 0, 2, 1, 0) == (
+        summary.standing, summary.copied, summary.ambiguous, summary.unmatched, summary.missing
+    )  # fmt: skip
+    assert 15 == first.planned
+    assert summary.jobs > 1
+
+
+def test_rows_say_where_they_come_from(story: World) -> None:
+    """Every row names its audio, its bytes, its run and its models."""
+    first = story.runs["first"]
+    run_id = first.summary.run_id
+    for call_id, row in first.rows.items():
+        assert (run_id, "stand-in", story.models.bundle.digest) == (row["run_id"], row["bundle"], row["bundle_digest"])
+        assert (1, [("agent_id", AGENT)]) == (row["attempt"], row["attributes"])
+        assert call_id == "twice" or story.archive.object_uri(_key(call_id)) == row["audio_uri"]
+    assert 1.0 == first.rows["mono"]["duration_s"]
+    assert ["agent", "customer"] == first.rows["stereo"]["channel_roles"]
+    assert ["agent", "customer"] == first.rows["stereo"]["speakers"]
+    assert ["SPEAKER_00"] == first.rows["mono"]["speakers"]
+
+
+def test_jobs_hold_the_shards(story: World) -> None:
+    """Each call of the plan is in the file of its shard, and every file is one of the layout."""
+    head = read_head(story.transcripts, story.runs["first"].summary.run_id)
+    planned = [item for number in range(head.jobs) for item in read_job(story.transcripts, head.run_id, number + 1)]
+    assert 3 == head.shards == DataSet(story.transcripts).shards(MONTH)
+    assert head.calls == len(planned) == len({item.call.call_id for item in planned})
+    names = {info.key.rpartition("/")[2] for info in story.transcripts.list("calls/")}
+    assert {f"shard-{item.shard:04d}-of-0003.parquet" for item in planned} <= names
+
+
+def test_the_row_of_duplicates_names_them_all(story: World) -> None:
+    """Of two objects with one call_id neither is transcribed, and the row says which they are."""
+    error = story.runs["first"].rows["twice"]["error"]
+    assert _key("twice", "06") in error
+    assert _key("twice", "07") in error
+
+
+def test_second_run_tries_again_what_may_work_now(story: World) -> None:
+    """The changed object is transcribed, the cursed one tried again, and the vanished one is not listed any more."""
+    second = story.runs["second"]
+    assert {"transcribed": 1, "failed": 1} == second.summary.outcomes
+    assert {"processing_error": 1} == second.summary.errors
+    assert ("transcribed", 1) == tuple(second.rows["changing"][name] for name in ("outcome", "attempt"))
+    assert ("failed", 2) == tuple(second.rows["cursed"][name] for name in ("outcome", "attempt"))
+    assert ("failed", 1) == tuple(second.rows["vanishing"][name] for name in ("outcome", "attempt"))
+    assert 12 == second.summary.standing
+    assert 1 == second.heard
+
+
+def test_transient_failures_end_at_the_limit(story: World) -> None:
+    """Of two tries that are allowed, the second is the last one."""
+    assert [1, 2, 2, 2] == [run.rows["cursed"]["attempt"] for run in story.runs.values()]
+
+
+def test_a_run_without_work_does_nothing(story: World) -> None:
+    """Nothing is heard, nothing is written but plan and certificate, and every object is accounted for."""
+    idle, before = story.runs["idle"], story.runs["second"]
+    assert (0, 0, {}, 0) == (idle.planned, idle.summary.jobs, idle.summary.outcomes, idle.heard)
+    assert before.rows == idle.rows
+    assert (14, 2, 1) == (idle.summary.standing, idle.summary.ambiguous, idle.summary.unmatched)
+    written = {info.key for info in story.transcripts.list(f"_runs/{idle.summary.run_id}/")}
+    assert {f"_runs/{idle.summary.run_id}/{name}" for name in ("plan.json", "certificate.json")} == written
+
+
+def test_a_replaced_object_is_done_again(story: World) -> None:
+    """New bytes are a new transcript, at their first attempt."""
+    before, after = (story.runs[name].rows["replaced"] for name in ("idle", "changed"))
+    assert before["transcript_id"] != after["transcript_id"]
+    assert before["audio_sha256"] != after["audio_sha256"]
+    assert ("transcribed", 1) == (after["outcome"], after["attempt"])
+
+
+def test_a_copied_object_is_not_heard_again(story: World) -> None:
+    """The same bytes under a new ETag keep their transcript."""
+    changed = story.runs["changed"]
+    before, after = (story.runs[name].rows["copied"] for name in ("idle", "changed"))
+    assert 1 == changed.summary.copied
+    assert before["audio_etag"] != after["audio_etag"]
+    assert before | {"audio_etag": after["audio_etag"]} == after
+
+
+def test_a_ruined_object_keeps_its_transcript(story: World) -> None:
+    """A recording that was replaced by garbage still has the transcript of its good days, and says what happened."""
+    before, after = (story.runs[name].rows["ruined"] for name in ("idle", "changed"))
+    assert "undecodable_audio" == after["last_attempt_error_code"]
+    assert story.runs["changed"].summary.run_id == after["last_attempt_run_id"]
+    last = {name: value for name, value in after.items() if name.startswith("last_attempt")}
+    assert before | last == after
+    assert f"{SPOKEN} indeed" == read_transcript(story.transcripts, "ruined")[1][0]["text"]
+
+
+def test_a_call_id_that_became_ambiguous_and_one_that_is_not_any_more(story: World) -> None:
+    """A second object takes nothing from a transcript; when the second object is gone, the first is transcribed."""
+    rows = story.runs["changed"].rows
+    assert ("transcribed", "ambiguous_call_id") == (rows["mono"]["outcome"], rows["mono"]["last_attempt_error_code"])
+    assert ("transcribed", None) == (rows["twice"]["outcome"], rows["twice"]["error_code"])
+
+
+def test_only_what_changed_was_heard(story: World) -> None:
+    """Of the changes between the runs, two need the models: the replaced call and the one of two that stayed."""
+    changed = story.runs["changed"]
+    assert 2 == changed.heard
+    assert {"transcribed": 2, "failed": 2} == changed.summary.outcomes
+    assert {"ambiguous_call_id": 1, "undecodable_audio": 1} == changed.summary.errors
+
+
+def test_other_settings_are_no_work(story: World) -> None:
+    """Under other settings everything stands, and the run says how many calls a backfill would do."""
+    run = story.runs["idle"]
+    good = [row for row in run.rows.values() if row["outcome"] != "failed"]
+    assert (0, len(good)) == (run.planned, run.summary.other_fingerprints)
+    assert 0 == story.runs["changed"].summary.other_fingerprints
+    assert ("under other settings", str(len(good))) in summary_rows(run.summary)
+
+
+def test_strict_reading_after_all_of_it(story: World) -> None:
+    """The views show every transcript once, with words, and none of a failed call."""
+    with connect(story.transcripts) as connection:
+        spoken = connection.execute("SELECT call_id, count(*) FROM utterances GROUP BY 1").fetchall()
+        heard = connection.execute("SELECT DISTINCT text FROM words").fetchall()
+        calls = connection.execute("SELECT call_id, outcome FROM calls").fetchall()
+    assert {call_id for call_id, kind in calls if kind == "transcribed"} == {call_id for call_id, _ in spoken}
+    assert {"stereo": 2} == {call_id: count for call_id, count in spoken if count != 1}
+    assert {(SPOKEN,), ("indeed",)} == set(heard)
+
+
+def test_nothing_spoken_reaches_prefect(story: World, prefect_database: Path) -> None:
+    """No word and no attribute value is in Prefect's database: not in parameters, logs, artifacts or results."""
+    told = [f"run {run.summary.run_id}: {run.planned} calls in {run.summary.jobs} jobs" for run in story.runs.values()]
+    deadline = time.monotonic() + 20
+    stored = b""
+    # Prefect sends its log now and then: once the last line is there, everything before it is.
+    while not all(line.encode() in stored for line in told) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        stored = b"".join(path.read_bytes() for path in prefect_database.parent.iterdir() if path.is_file())
+    assert [] == [line for line in told if line.encode() not in stored]
+    assert story.transcripts.uri.encode() in stored
+    assert SPOKEN.encode() not in stored
+    assert AGENT.encode() not in stored
+
+
+def test_summary_for_people(story: World) -> None:
+    """The table of a run says what happened, and whether every object is accounted for."""
+    rows = dict(summary_rows(story.runs["first"].summary))
+    assert ("18", "6", "yes") == tuple(
+        rows[name] for name in ("objects listed", "transcribed", "every object accounted for")
+    )
+    assert {"1"} == {rows[f"  {code}"] for code in ("empty_object", "too_long", "object_vanished")}
+
+
+def test_a_run_that_dies_half_way(world: World) -> None:
+    """What was committed stands, and the next run does the rest and nothing twice."""
+    for number in range(5):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
+    with suppress(ConnectionAbortedError):
+        world.run(Meanwhile(dies_after=3))
+    standing = {row["call_id"] for row in DataSet(world.transcripts).read_calls(MONTH)}
+    assert 2 == len(standing)
+    run = world.run()
+    assert (3, 2, 3) == (run.heard, run.summary.standing, run.planned)
+    assert {"transcribed": 3} == run.summary.outcomes
+    assert run.summary.accounted
+
+
+def test_an_empty_month(world: World) -> None:
+    """A month without calls is a run all the same, with a certificate."""
+    run = world.run()
+    assert (0, {}, True) == (run.summary.listed_objects, run.summary.outcomes, run.summary.accounted)
+
+
+def test_a_job_with_other_models(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with another bundle than the one that the run was planned with takes no work."""
+    world.archive.put(_key("c1"), wav(tone()))
+    run = world.run()
+    folder = world.models.bundle.folder.parent
+
+    def build(target: Path, _say: Callable[[str], None]) -> Manifest:
+        (target / "model.bin").write_bytes(b"other weights")
+        described = describe_file(target, "model.bin", source="here", version="2", licence="none")
+        return Manifest("other", "starter", (described,))
+
+    pull_bundle(folder, "other", build, lambda _: None)
+    others = Models(open_bundle(folder, "other"), world.models.device, world.models.recognizer, world.models.diarizer)
+    monkeypatch.setattr("flows.job.loaded_models", lambda _settings: others)
+    with pytest.raises(SettingsError, match="a run uses one bundle throughout"):
+        transcribe_job(world.transcripts.uri, run.summary.run_id, 1, world.overrides())
+
+
+@pytest.mark.usefixtures("prefect_database")
+def test_a_run_that_cannot_begin_on_the_command_line(tmp_path: Path, s3_server: LocalS3Server) -> None:
+    """Whatever Prefect logs, people read one sentence; and the run follows the settings file that it was given."""
+    from prefect.settings import get_current_settings
+
+    config = tmp_path / "mine.toml"
+    config.write_text(f'[models]\nfolder = "{tmp_path / "none"}"\nbundle = "from-the-file"\n')
+    place = f"s3://{BUCKET}/{secrets.token_hex(8)}"
+    arguments = ("--month", MONTH, "--archive", place, "--transcripts", place, "--config", str(config))
+    environment = os.environ | s3_server.environment()
+    environment |= {"PREFECT_API_URL": str(get_current_settings().api.url), "PREFECT_HOME": str(tmp_path)}
+    command = [str(Path(sys.executable).with_name("callscribe")), "run", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert 5 == done.returncode, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "'from-the-file' is not in" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"month": "2026-13"}, SettingsError),
+        ({"archive": None}, SettingsError),
+        ({"archive": "file:///nowhere/at/all"}, StorageRefused),
+        ({"transcripts": "file:///nowhere/at/all"}, StorageRefused),
+    ],
+)
+def test_a_run_that_cannot_begin(world: World, arguments: dict[str, Any], error: type[Exception]) -> None:
+    """What is wrong around the calls stops the run before it plans anything."""
+    given = {"month": MONTH, "archive": world.archive.uri, "transcripts": world.transcripts.uri} | arguments
+    with pytest.raises(error):
+        archive_run.fn(**given, overrides=world.overrides())
+    assert [] == list(world.transcripts.list())

@@ -1,0 +1,232 @@
+"""Recorded calls are nobody else's business: a run talks to nobody but this machine.
+
+One process runs `callscribe transcribe` and then `callscribe run` for real, in an environment that asks for every kind
+of telemetry and download. An audit hook in it, and in every Python process that it starts, writes down whom they
+talk to and whom they look up. Where the system permits, they run in a network of their own, whose only way out counts
+what is sent: that shows what native code sends too.
+"""
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from tasks.settings import PRIVACY_ENVIRONMENT, load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+CALL = ROOT / "evaluation/sets/demo/archive/2026/10/05/demo-0001.wav"
+ELSEWHERE = "198.51.100.1"  # TEST-NET-2: nobody's address
+
+# What somebody might have set who wants none of this.
+INDISCREET = {
+    "DO_NOT_TRACK": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "0",
+    "HF_HUB_OFFLINE": "0",
+    "ORT_DISABLE_TELEMETRY": "0",
+    "OTEL_SDK_DISABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "true",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "true",
+    "PYANNOTE_METRICS_ENABLED": "true",
+}
+
+# sitecustomize.py of every Python process that is started: a line of JSON for its start and for every connection,
+# look-up and address that it listens on.
+RECORDER = '''
+import json, os, sys
+
+EVENTS = {
+    "socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1, "socket.bind": 1,
+    "socket.getaddrinfo": 0, "socket.gethostbyname": 0, "socket.gethostbyaddr": 0, "socket.getnameinfo": 0,
+}
+output = os.open(os.environ["RECORDED_CONNECTIONS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+def note(event, target):
+    line = {"event": event, "target": target, "process": sys.orig_argv, "command": getattr(sys, "argv", [])}
+    os.write(output, (json.dumps(line, default=repr) + "\\n").encode())
+
+def record(event, arguments):
+    if event in EVENTS:
+        note(event, arguments[EVENTS[event]])
+
+note("start", None)
+sys.addaudithook(record)
+'''
+
+# What the process does. The commands are those of the command line; each ends by SystemExit.
+RUN = '''
+import json, os, sys
+
+def callscribe(*arguments):
+    from flows.cli import main
+    sys.argv = ["callscribe", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+
+if __name__ == "__main__":
+    call, archive, transcripts, out, report = sys.argv[1:]
+    codes = [
+        callscribe("transcribe", call, "--out", out),
+        callscribe("run", "--month", "2026-10", "--archive", archive, "--transcripts", transcripts),
+    ]
+    import huggingface_hub.constants
+    from prefect._internal.analytics.enabled import is_telemetry_enabled
+    from prefect.settings import get_current_settings
+    from pyannote.audio.telemetry.metrics import is_metrics_enabled
+
+    settings = get_current_settings()
+    found = {
+        "codes": codes,
+        "environment": dict(os.environ),
+        "pyannote": is_metrics_enabled(),
+        "prefect": [
+            settings.server.analytics_enabled, settings.cloud.enable_orchestration_telemetry, is_telemetry_enabled()
+        ],
+        "hub": [huggingface_hub.constants.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY],
+    }
+    open(report, "w").write(json.dumps(found))
+'''
+
+# A network with one way out, which leads nowhere and counts. Nothing of it asks for addresses or announces itself.
+NETWORK = """\
+set -e
+ip link set lo up
+ip link add out0 type veth peer name out1
+for end in out0 out1; do ip link set $end addrgenmode none arp off; ip link set $end up; done
+ip address add 192.0.2.1/24 dev out0
+ip route add default dev out0
+set +e
+"$@"
+status=$?
+cat /proc/net/dev /proc/net/snmp > "$NETWORK_COUNTS"
+exit $status
+"""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What left a network of its own: packets through its way out, and datagrams to anybody (look-ups of names)."""
+
+    packets: int
+    datagrams: int
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of the run: its processes, connections and look-ups, what left its network, its own report."""
+
+    lines: list[dict[str, Any]]
+    sent: Sent | None
+    report: dict[str, Any]
+    folder: Path
+
+
+def _own_network() -> list[str] | None:
+    """The command that runs another in a network of its own, None where the system does not permit it."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return None
+    for options in ([], ["--map-root-user"]):
+        command = ["unshare", *options, "--net", "sh", "-c", NETWORK, "sh"]
+        tried = subprocess.run([*command, "true"], env=_environment(Path(os.devnull)), check=False, capture_output=True)
+        if tried.returncode == 0:
+            return command
+    return None
+
+
+def _environment(counts: Path) -> dict[str, str]:
+    """An environment without anybody's settings, and without the signs of a CI machine, which silence some libraries."""
+    kept = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+    return {**{name: os.environ[name] for name in kept if name in os.environ}, "NETWORK_COUNTS": str(counts)}
+
+
+def _sent(counts: Path) -> Sent:
+    lines = [line.split() for line in counts.read_text().splitlines()]
+    way_out = next(line for line in lines if line and line[0] == "out0:")
+    names, numbers = (line for line in lines if line and line[0] == "Udp:")
+    return Sent(packets=int(way_out[10]), datagrams=int(numbers[names.index("OutDatagrams")]))
+
+
+@pytest.fixture(scope="module")
+def own_network() -> list[str]:
+    """The command that runs another in a network of its own."""
+    command = _own_network()
+    if command is None:
+        pytest.skip("this system permits no network of one's own (unshare --net)")
+    return command
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    """Both commands, run for real on one demo call with the starter models, and observed."""
+    models = load_settings().models.folder
+    if not (models / "starter").is_dir() and os.environ.get("CI") != "true":
+        pytest.skip("the starter bundle is not pulled: callscribe models pull starter")
+    folder = tmp_path_factory.mktemp("privacy")
+    for name in ("site", "transcripts"):
+        (folder / name).mkdir()
+    (folder / "site/sitecustomize.py").write_text(RECORDER)
+    (folder / "run.py").write_text(RUN)
+    day = folder / "archive/2026/10/05"
+    day.mkdir(parents=True)
+    sound, rate = soundfile.read(CALL, frames=10 * 8000)
+    soundfile.write(day / CALL.name, sound, rate, subtype="ULAW")
+    network = _own_network()
+    uris = [(folder / name).as_uri() for name in ("archive", "transcripts")]
+    done = subprocess.run(
+        [*(network or []), sys.executable, str(folder / "run.py"), str(CALL), *uris, "out", "report.json"],
+        env={
+            **_environment(folder / "counts"),
+            **INDISCREET,
+            "CALLSCRIBE_MODELS__FOLDER": str(models),
+            "CALLSCRIBE_RECOGNIZER__BEAM_SIZE": "1",
+            "HOME": str(folder),
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}",
+            "RECORDED_CONNECTIONS": str(folder / "connections"),
+        },
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert 0 == done.returncode, done.stderr
+    return Observed(
+        lines=[json.loads(line) for line in (folder / "connections").read_text().splitlines()],
+        sent=_sent(folder / "counts") if network else None,
+        report=json.loads((folder / "report.json").read_text()),
+        folder=folder,
+    )
+
+
+def _stays_here(event: str, target: object) -> bool:
+    """Whether a connection or a look-up, as the recorder wrote it down, has to do with this machine alone."""
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"}:
+        if target is None or isinstance(target, str):  # on a connected socket; the path of a Unix socket
+            return True
+    host = target[0] if isinstance(target, list) else target
+    if host in {None, "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def test_x(observed: Observed) -> None:
+    """X."""
+    from collections import Counter
+    for k, n in Counter((c["event"], str(c["target"]), str(c["command"][:3]), str(c["process"])[:80]) for c in observed.lines).items():
+        print(n, k)
+    print(observed.sent, {k: v for k, v in observed.report.items() if k != "environment"})
+    print([p for p in sorted(observed.folder.rglob("*")) if "prefect" not in str(p)])
+    raise AssertionError

@@ -1,0 +1,324 @@
+"""Rows to Parquet and back: nothing is lost on the way, and what older code wrote stays readable."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import (
+    TRANSCRIBED_AT,
+    call_ref,
+    failure,
+    outcome,
+    planned_call,
+    provenance,
+    transcript,
+    utterance,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.records import CallHints, PlannedCall, Provenance, Utterance, Word
+from tasks.tables import (
+    CALLS,
+    PLANNED,
+    SCHEMA_VERSION,
+    UTTERANCES,
+    Row,
+    from_parquet,
+    joined,
+    only,
+    planned_calls,
+    planned_rows,
+    rows_of,
+    table_of,
+    to_parquet,
+    without,
+    write_id_of,
+)
+
+SCHEMAS = {"calls": CALLS, "utterances": UTTERANCES, "planned": PLANNED}
+
+_times = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+_text = st.text(max_size=12)
+_VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): _text,
+    pa.int32(): st.integers(-(2**31), 2**31 - 1),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(allow_nan=False),
+    pa.bool_(): st.booleans(),
+    pa.timestamp("us", tz="UTC"): _times,
+}
+
+
+def _values(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    """Any value of a column, null included."""
+    if pa.types.is_map(kind):
+        pairs = st.dictionaries(_VALUES[kind.key_type], _values(kind.item_type), max_size=3)
+        return st.none() | pairs.map(lambda held: list(held.items()))
+    if pa.types.is_list(kind):
+        return st.none() | st.lists(_values(kind.value_type), max_size=3)
+    if pa.types.is_struct(kind):
+        return st.fixed_dictionaries({field.name: _values(field.type) for field in kind})
+    return st.none() | _VALUES[kind]
+
+
+def _rows(schema: pa.Schema) -> st.SearchStrategy[list[Row]]:
+    row = st.fixed_dictionaries({field.name: _values(field.type) for field in schema})
+    return st.lists(row, max_size=3)
+
+
+def _columns(schema: pa.Schema) -> Iterator[pa.Field]:
+    """Every column of a schema, and the fields of structs in it."""
+    for field in schema:
+        yield field
+        inner = field.type.value_type if pa.types.is_list(field.type) else field.type
+        if pa.types.is_struct(inner):
+            yield from inner
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_column_says_what_it_holds(name: str) -> None:
+    """Unit and meaning are in the schema, also those of nested fields, and in the file that is written."""
+    schema = SCHEMAS[name]
+    assert [] == [field.name for field in _columns(schema) if not (field.metadata or {}).get(b"comment")]
+    written = pq.read_schema(io.BytesIO(to_parquet(table_of([], schema))))
+    assert [field.metadata[b"comment"] for field in schema] == [field.metadata[b"comment"] for field in written]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_column_twice(name: str) -> None:
+    """Each column has a name of its own, in the letters that every engine takes unquoted."""
+    names = SCHEMAS[name].names
+    assert len(names) == len(set(names))
+    assert [] == [column for column in names if not column.isascii() or not column.islower()]
+
+
+def test_quantities_carry_their_unit() -> None:
+    """A column of seconds says so in its name (start and end are seconds everywhere), and in its comment."""
+    for field in (*_columns(CALLS), *_columns(UTTERANCES)):
+        if "seconds" in field.metadata[b"comment"].decode():
+            assert field.name.endswith("_s") or field.name in {"start", "end"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(SCHEMAS)).flatmap(lambda name: st.tuples(st.just(name), _rows(SCHEMAS[name]))))
+def test_rows_come_back(named: tuple[str, list[Row]]) -> None:
+    """Any text, number, time, list, map or null comes back from Parquet as it went in."""
+    name, rows = named
+    assert rows == from_parquet(to_parquet(table_of(rows, SCHEMAS[name])), SCHEMAS[name]).to_pylist()
+
+
+def test_file_says_version_and_writer() -> None:
+    """Schema version and write_id are in the file's own metadata, and so is the codec."""
+    content = to_parquet(table_of([{"call_id": "c"}], CALLS), "write-1")
+    metadata = pq.read_metadata(io.BytesIO(content))
+    assert str(SCHEMA_VERSION).encode() == metadata.metadata[b"callscribe.schema_version"]
+    assert "write-1" == write_id_of(content)
+    assert {"ZSTD"} == {metadata.row_group(0).column(index).compression for index in range(metadata.num_columns)}
+
+
+def test_write_ids_tell_writes_apart() -> None:
+    """Two writes of the same rows differ; without a write_id, or without Parquet, there is none."""
+    table = table_of([], CALLS)
+    assert ["a", "b", ""] == [write_id_of(to_parquet(table, name)) for name in ("a", "b", "")]
+    assert "" == write_id_of(b"not Parquet")
+    assert "" == write_id_of(b"")
+
+
+def test_write_id_survives_reading_and_writing() -> None:
+    """A table that was read and is written again carries the new writer's id."""
+    again = from_parquet(to_parquet(table_of([], CALLS), "first"), CALLS)
+    assert "second" == write_id_of(to_parquet(again, "second"))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_columns_that_an_older_file_lacks_are_null(name: str) -> None:
+    """A file that was written before a column was added reads as if its calls had nothing to say there."""
+    schema = SCHEMAS[name]
+    old = pa.schema(list(schema)[:-1])
+    row = dict.fromkeys(old.names) | {"call_id": "c"}
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row], schema=old), sink)
+    assert [row | {schema.names[-1]: None}] == from_parquet(sink.getvalue(), schema).to_pylist()
+
+
+def test_columns_in_another_order_and_width() -> None:
+    """Columns are found by name, and narrower numbers are widened."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"end": pa.array([2.5], pa.float32()), "call_id": ["c"]}), sink)
+    row = from_parquet(sink.getvalue(), UTTERANCES).to_pylist()[0]
+    assert ("c", 2.5, None) == (row["call_id"], row["end"], row["words"])
+
+
+_DAMAGED = to_parquet(table_of(rows_of(outcome(), provenance()).utterances * 40, UTTERANCES), "w")
+_FOOTER_BYTES = 8 + int.from_bytes(_DAMAGED[-8:-4], "little")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no Parquet at all", _DAMAGED[:-1], _DAMAGED[:400], _DAMAGED[1:]])
+def test_bytes_that_are_not_parquet(content: bytes) -> None:
+    """What is not a whole Parquet file is one kind of error."""
+    with pytest.raises(ValueError, match=r"."):
+        from_parquet(content, UTTERANCES)
+
+
+@given(st.integers(0, len(_DAMAGED) - _FOOTER_BYTES - 1), st.integers(0, 7))
+def test_a_flipped_bit_never_changes_a_row(position: int, bit: int) -> None:
+    """Damaged pages are refused: they never become other words or times."""
+    damaged = bytearray(_DAMAGED)
+    damaged[position] ^= 1 << bit
+    try:
+        table = from_parquet(bytes(damaged), UTTERANCES)
+    except ValueError:
+        return
+    assert from_parquet(_DAMAGED, UTTERANCES).to_pylist() == table.to_pylist()
+
+
+def test_the_row_of_a_transcribed_call() -> None:
+    """Every column that a transcribed call can fill is filled."""
+    call = call_ref(attributes={"queue": "sales"})
+    row = rows_of(outcome(call), provenance()).call
+    empty = {name for name, value in row.items() if value is None}
+    last = {name for name in CALLS.names if name.startswith("last_attempt")}
+    assert {"error", "error_code", "channel_roles"} | last == empty
+    assert [("queue", "sales")] == row["attributes"]
+    assert CALLS.names == list(row)
+
+
+def test_every_field_of_a_provenance_is_in_the_row() -> None:
+    """What a row says of where it comes from is all there."""
+    said = provenance(job=7, attempt=2, device="H100", compute_type="float16")
+    row = rows_of(outcome(), said).call
+    assert [] == [field.name for field in fields(Provenance) if row[field.name] != getattr(said, field.name)]
+
+
+def test_the_row_of_a_silent_call() -> None:
+    """A call without speech has measures and no utterances."""
+    rows = rows_of(outcome(transcript=transcript([])), provenance())
+    assert ("no_speech", 0, 0.0, None) == tuple(rows.call[n] for n in ("outcome", "words", "speech_s", "confidence"))
+    assert () == rows.utterances
+
+
+def test_the_row_of_a_failed_call() -> None:
+    """A failed call says why, and what was known before it failed."""
+    rows = rows_of(outcome(failure=failure("too_long", "it is too long")), provenance())
+    assert ("failed", "too_long", "it is too long") == tuple(
+        rows.call[name] for name in ("outcome", "error_code", "error")
+    )
+    assert 12.0 == rows.call["duration_s"]
+    assert () == rows.utterances
+
+
+@pytest.mark.parametrize(("layout", "expected"), [("separate", ["agent", "customer"]), ("mono", None)])
+def test_roles_only_of_separate_channels(layout: str, expected: list[str] | None) -> None:
+    """Roles are said only where a channel carries one person."""
+    call = call_ref(hints=CallHints(channel_roles=("agent", "customer")))
+    assert expected == rows_of(outcome(call, layout=layout), provenance()).call["channel_roles"]
+
+
+def test_rows_of_utterances() -> None:
+    """Utterances carry everything that the record holds, and the call's transcript_id."""
+    said = replace(utterance("Grüß Gott", 1.5, speaker="agent", channel=1, overlap=True), flags=("doubtful",))
+    rows = rows_of(outcome(transcript=transcript([said, utterance()])), provenance())
+    first = rows.utterances[0]
+    assert [0, 1] == [row["index"] for row in rows.utterances]
+    assert {rows.call["transcript_id"]} == {row["transcript_id"] for row in rows.utterances}
+    assert {"call-1"} == {row["call_id"] for row in rows.utterances}
+    for field in fields(Utterance):
+        if field.name not in {"index", "words", "flags"}:
+            assert getattr(said, field.name) == first[field.name]
+    assert ["doubtful"] == first["flags"]
+    assert list(said.words) == [Word(**held) for held in first["words"]]
+    assert UTTERANCES.names == list(first)
+
+
+def test_times_are_moments_whatever_their_zone() -> None:
+    """A start in another time zone is the same moment in the table."""
+    local = datetime(2026, 10, 5, 11, 30, tzinfo=timezone(timedelta(hours=2)))
+    row = rows_of(outcome(call_ref(started_at=local)), provenance()).call
+    (back,) = from_parquet(to_parquet(table_of([row], CALLS)), CALLS).to_pylist()
+    assert local == back["started_at"]
+    assert timedelta(0) == back["started_at"].utcoffset()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"call": call_ref("call-2")},
+        {"audio_sha256": "other bytes"},
+        {"audio_sha256": None},
+        {"run_id": "another run"},
+        {"fingerprint": "other settings"},
+        {"attempt": 2},
+        {"transcribed_at": TRANSCRIBED_AT + timedelta(microseconds=1)},
+    ],
+)
+def test_transcript_ids_tell_tries_apart(change: dict[str, Any]) -> None:
+    """Another call, other bytes, other settings or another try is another transcript."""
+    of_outcome = {name: value for name, value in change.items() if name in {"call", "audio_sha256"}}
+    of_run = {name: value for name, value in change.items() if name not in of_outcome}
+    plain = rows_of(outcome(), provenance()).call["transcript_id"]
+    assert plain != rows_of(outcome(**of_outcome), provenance(**of_run)).call["transcript_id"]
+
+
+def test_transcript_ids_are_stable() -> None:
+    """The same try has the same identity on every machine, whatever its time zone."""
+    there = TRANSCRIBED_AT.astimezone(timezone(timedelta(hours=9)))
+    ids = [rows_of(outcome(), provenance(transcribed_at=at)).call["transcript_id"] for at in (TRANSCRIBED_AT, there)]
+    assert ["e89a3b77abbe7fb219f8d0f761a07d5a"] * 2 == ids
+
+
+_hints = st.builds(
+    CallHints,
+    language=st.none() | st.sampled_from(["en", "de"]),
+    channel_roles=st.lists(_text, max_size=3).map(tuple),
+    speakers=st.none() | st.integers(1, 9),
+)
+_planned = st.builds(
+    planned_call,
+    st.builds(
+        call_ref,
+        _text,
+        key=_text,
+        uri=_text,
+        etag=_text,
+        size_bytes=st.integers(0, 2**62),
+        started_at=st.none() | _times,
+        hints=_hints,
+        attributes=st.dictionaries(_text, _text, max_size=3),
+    ),
+    shard=st.integers(0, 9999),
+    attempt=st.integers(1, 99),
+    known_sha256=st.none() | _text,
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(_planned, max_size=4))
+def test_a_plan_comes_back(work: list[PlannedCall]) -> None:
+    """The calls of a job are read as they were planned, in order."""
+    content = to_parquet(table_of(planned_rows(work), PLANNED))
+    assert work == planned_calls(from_parquet(content, PLANNED))
+
+
+def _words(*texts: str | None) -> list[Row]:
+    return [{"text": text, "transcript_id": text} for text in texts]
+
+
+def test_only_and_without() -> None:
+    """Rows are kept or left by the values of a column; none of none is none."""
+    table = table_of(_words("a", "b", "c"), UTTERANCES)
+    assert ["a", "c"] == only(table, "transcript_id", pa.chunked_array([["c"], ["a", "x"]]))["text"].to_pylist()
+    assert ["b"] == without(table, "transcript_id", ["c", "a", "x"])["text"].to_pylist()
+    assert [] == only(table, "transcript_id", pa.chunked_array([], pa.string()))["text"].to_pylist()
+    assert ["a", "b", "c"] == without(table, "transcript_id", [])["text"].to_pylist()
+
+
+def test_joined_is_sorted_with_unknown_last() -> None:
+    """New rows take their place by the columns of the order; those without a value come last."""
+    standing = table_of(_words("c", None), UTTERANCES)
+    assert ["a", "b", "c", None] == joined(standing, _words("b", "a"), ["text"])["text"].to_pylist()
