@@ -20,7 +20,7 @@ from tasks.models import Models, load_models
 from tasks.pipeline import process
 from tasks.records import CallRef, CopiedAudio, Outcome, PlannedCall, Provenance
 from tasks.runs import RunHead, read_head, read_job
-from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings, Settings, load_settings
+from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
 from tasks.tables import rows_of
 
@@ -66,9 +66,7 @@ def open_transcripts(uri: str, settings: Settings) -> Storage:
     return open_storage(uri, settings.storage.options())
 
 
-@lru_cache(maxsize=1)
-def _load_once(models: ModelSettings, recognizer: RecognizerSettings, diarization: DiarizationSettings) -> Models:
-    return load_models(Settings(models=models, recognizer=recognizer, diarization=diarization))
+_load_once = lru_cache(maxsize=1)(load_models)
 
 
 def loaded_models(settings: Settings) -> Models:

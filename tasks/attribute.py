@@ -73,9 +73,9 @@ def to_utterances(
         ordered = sorted(own, key=lambda item: (item.word.start, item.word.end))
         utterances += [_utterance(run, channels[channel], language) for run in _runs(ordered, others, max_pause_s)]
     utterances.sort(key=lambda item: (item.start, item.channel))
+    overlapped = _overlapped(utterances)
     return tuple(
-        replace(utterance, index=index, overlap=_is_overlapped(utterance, utterances))
-        for index, utterance in enumerate(utterances)
+        replace(utterance, index=index, overlap=index in overlapped) for index, utterance in enumerate(utterances)
     )
 
 
@@ -152,9 +152,15 @@ def _utterance(run: Sequence[SpokenWord], channel: int, language: str | None) ->
     )
 
 
-def _is_overlapped(utterance: Utterance, others: Sequence[Utterance]) -> bool:
-    return any(
-        other.speaker != utterance.speaker
-        and min(other.end, utterance.end) - max(other.start, utterance.start) > MIN_OVERLAP_S
-        for other in others
-    )
+def _overlapped(utterances: Sequence[Utterance]) -> set[int]:
+    """Which of the utterances, ordered by start, share more than ragged edges with somebody else's."""
+    found: set[int] = set()
+    going: list[int] = []
+    for index, later in enumerate(utterances):
+        going = [earlier for earlier in going if utterances[earlier].end > later.start]
+        for earlier in going:
+            other = utterances[earlier]
+            if other.speaker != later.speaker and min(other.end, later.end) - later.start > MIN_OVERLAP_S:
+                found |= {earlier, index}
+        going.append(index)
+    return found

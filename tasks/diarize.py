@@ -52,16 +52,20 @@ class Diarizer:
         import torch
 
         file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
-        output: Any = self._pipeline(
-            file,
-            num_speakers=speakers,
-            min_speakers=self._settings.min_speakers if speakers is None else None,
-            max_speakers=self._settings.max_speakers if speakers is None else None,
-        )
+        fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
+        try:
+            output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
+        except ValueError:
+            if fewest == 1:
+                raise
+            # A short call holds too few stretches of speech to make that many clusters of.
+            output = self._pipeline(file, min_speakers=1, max_speakers=most)
+        duration_s = len(channel) / MODEL_SAMPLING_RATE
         return tuple(
             sorted(
-                Turn(round(segment.start, 3), round(segment.end, 3), str(label))
+                Turn(round(segment.start, 3), round(min(segment.end, duration_s), 3), str(label))
                 for segment, _, label in output.exclusive_speaker_diarization.itertracks(yield_label=True)
+                if segment.start < duration_s  # the last window of the models reaches past the end
             )
         )
 

@@ -9,7 +9,7 @@ from tasks.devices import Device, open_device, usable_cores
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError
 from tasks.recognize import Recognizer
-from tasks.settings import Settings
+from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +22,25 @@ class Models:
     diarizer: Diarizer
 
 
-def load_models(settings: Settings) -> Models:
+def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diarization: DiarizationSettings) -> Models:
     """Check the bundle, prove the device, and load the models, in this order.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
         DeviceError: the device cannot run it.
     """
-    bundle = open_bundle(settings.models.folder, settings.models.bundle)
-    device = open_device(settings.models.device, settings.models.compute_type)
+    bundle = open_bundle(settings.folder, settings.bundle)
+    device = open_device(settings.device, settings.compute_type)
     try:
-        recognizer = _load_recognizer(bundle, device, settings)
-        diarizer = load_diarizer(bundle, device, settings.diarization)
+        return Models(
+            bundle, device, _load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
+        )
     except (RuntimeError, ValueError, OSError) as error:
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
-    return Models(bundle, device, recognizer, diarizer)
 
 
-def _load_recognizer(bundle: Bundle, device: Device, settings: Settings) -> Recognizer:
+def _load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:
     from faster_whisper import WhisperModel
 
     model = WhisperModel(
@@ -48,7 +48,7 @@ def _load_recognizer(bundle: Bundle, device: Device, settings: Settings) -> Reco
         device=device.kind,
         device_index=device.index,
         compute_type=device.compute_type,
-        cpu_threads=settings.recognizer.cpu_threads or usable_cores(),
+        cpu_threads=settings.cpu_threads or usable_cores(),
         local_files_only=True,
     )
-    return Recognizer(model, settings.recognizer)
+    return Recognizer(model, settings)

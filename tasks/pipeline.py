@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,8 +162,6 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
         quality=assess(attempt.regions, prepared.source_channels, utterances),
         metrics=measure(utterances),
     )
-    # The samples are not needed any more; an outcome that kept them would hold a whole shard's sound in memory.
-    attempt.prepared = replace(prepared, audio=replace(prepared.audio, samples=channels[:, :0]))
 
 
 def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[str]:

@@ -110,11 +110,13 @@ def _unsupported(words: Sequence[Word], regions: Sequence[Region]) -> int:
 
 def _interruptions(utterances: Sequence[Utterance]) -> int:
     """How often somebody starts while another speaks, and goes on after the other has stopped."""
-    return sum(
-        1
-        for index, later in enumerate(utterances)
-        if any(
-            earlier.speaker != later.speaker and earlier.start < later.start < earlier.end < later.end
-            for earlier in utterances[:index]
+    count = 0
+    going: list[Utterance] = []
+    for later in utterances:
+        going = [earlier for earlier in going if earlier.end > later.start]
+        count += any(
+            earlier.speaker != later.speaker and earlier.start < later.start and earlier.end < later.end
+            for earlier in going
         )
-    )
+        going.append(later)
+    return count

@@ -79,8 +79,16 @@ class ArchiveSettings(Group):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: `Europe` alone is a folder
-            message = f"unknown time zone {value!r}; use a name such as Europe/Berlin"
+            message = "unknown time zone; use a name such as Europe/Berlin"
             raise ValueError(message) from error
+        return value
+
+    @field_validator("channel_roles")
+    @classmethod
+    def _roles_are_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or any(not role or role.split() != [role] for role in value):
+            message = "must be different single words, as they become speaker labels"
+            raise ValueError(message)
         return value
 
     @field_validator("key_template")
@@ -191,6 +199,11 @@ class ModelSettings(Group):
         "default",
         description="CTranslate2's compute type; `default` is int8 on cpu and float16 on cuda.",
     )
+
+    @field_validator("folder")
+    @classmethod
+    def _home_is_meant(cls, value: Path) -> Path:
+        return value.expanduser()
 
 
 class RunSettings(Group):

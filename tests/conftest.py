@@ -50,7 +50,7 @@ def models() -> Models:
     prepare_environment()
     settings = load_settings(overrides={"models": {"bundle": "starter", "device": "cpu", "compute_type": "default"}})
     try:
-        return load_models(settings)
+        return load_models(settings.models, settings.recognizer, settings.diarization)
     except BundleError as error:
         if os.environ.get("CI") == "true":
             raise

@@ -30,7 +30,7 @@ from tasks.devices import Device
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError
 from tasks.models import load_models
-from tasks.settings import DiarizationSettings, ModelSettings, Settings, hub_access
+from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings, hub_access
 
 REPOSITORY = "acme/small-model"
 REVISION = "3533c8cf8e369892e6b79ff1bf80f7b0286a54ee"
@@ -577,7 +577,9 @@ def test_altered_weights_are_never_opened(production: Bundle, tmp_path: Path) ->
     weights = tmp_path / "production/diarization/segmentation/pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(BundleError, match=r"holds an altered diarization/segmentation/pytorch_model\.bin"):
-        load_models(Settings(models=ModelSettings(bundle="production", folder=tmp_path)))
+        load_models(
+            ModelSettings(bundle="production", folder=tmp_path), RecognizerSettings(), DiarizationSettings()
+        )
 
 
 def test_other_pipeline_is_refused(production: Bundle, tmp_path: Path) -> None:

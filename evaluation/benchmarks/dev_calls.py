@@ -100,7 +100,7 @@ def main(
 ) -> None:
     """Measure WER, cpWER and speed on a folder of recordings with references."""
     settings = load_settings()
-    models = load_models(settings)
+    models = load_models(settings.models, settings.recognizer, settings.diarization)
     results = [measure(folder, kind, models, settings) for kind in KINDS if any(folder.glob(f"*.{kind}.wav"))]
     text = markdown(results, models)
     typer.echo(text)
