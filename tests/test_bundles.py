@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks import bundle_sources
-from tasks.bundle_sources import KNOWN, build_starter, builder
+from tasks import bundle_starter
+from tasks.bundle_sources import KNOWN, builder
+from tasks.bundle_starter import build_starter
 from tasks.bundles import (
     MANIFEST,
     Bundle,
@@ -29,6 +30,7 @@ from tasks.bundles import (
     remove_bundle,
     require_digest,
 )
+from tasks.checkpoints import load_plain, load_tensors
 from tasks.errors import BundleError
 from tasks.settings import load_settings
 
@@ -468,7 +470,7 @@ def test_malicious_checkpoint_executes_nothing(payload: tuple[Malicious, Path], 
     evil, proof = payload
     checkpoint = tmp_path / "pytorch_model.bin"
     _save_checkpoint(checkpoint, evil)
-    weights = bundle_sources._load_tensors(checkpoint)["state_dict"]
+    weights = load_tensors(checkpoint)["state_dict"]
     assert [[0, 1, 2], [3, 4, 5]] == weights["weight"].tolist()
     assert not proof.exists()
     torch.load(checkpoint, weights_only=False)
@@ -481,7 +483,7 @@ def test_malicious_checkpoint_of_the_old_kind_is_not_opened(payload: tuple[Malic
     checkpoint = tmp_path / "pytorch_model.bin"
     _save_checkpoint(checkpoint, evil, zipped=False)
     with pytest.raises((AttributeError, RuntimeError, pickle.UnpicklingError)):
-        bundle_sources._load_tensors(checkpoint)
+        load_tensors(checkpoint)
     assert not proof.exists()
 
 
@@ -490,15 +492,15 @@ def test_plain_checkpoint_executes_nothing(payload: tuple[Malicious, Path], tmp_
     evil, proof = payload
     _save_checkpoint(tmp_path / "pretrained.pt", evil)
     with pytest.raises(pickle.UnpicklingError):
-        bundle_sources._load_plain(tmp_path / "pretrained.pt")
+        load_plain(tmp_path / "pretrained.pt")
     assert not proof.exists()
 
 
 @pytest.mark.parametrize(
     ("convert", "checkpoint", "what"),
     [
-        (bundle_sources._starter_segmentation, "whisperx/assets/pytorch_model.bin", "pyannote's segmentation model"),
-        (bundle_sources._starter_embedding, "resemblyzer/pretrained.pt", "the GE2E speaker encoder"),
+        (bundle_starter._starter_segmentation, "whisperx/assets/pytorch_model.bin", "pyannote's segmentation model"),
+        (bundle_starter._starter_embedding, "resemblyzer/pretrained.pt", "the GE2E speaker encoder"),
     ],
 )
 def test_other_checkpoint_is_refused_before_it_is_opened(
@@ -523,7 +525,7 @@ def test_other_recogniser_is_refused(tmp_path: Path) -> None:
             (data / name).write_bytes(b"something else")
     (tmp_path / "bundle").mkdir()
     with pytest.raises(BundleError, match=r"Whisper base's model\.bin is not the file that is pinned"):
-        bundle_sources._starter_recognizer(tmp_path, tmp_path / "bundle")
+        bundle_starter._starter_recognizer(tmp_path, tmp_path / "bundle")
 
 
 def test_wheels_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

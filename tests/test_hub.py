@@ -24,7 +24,8 @@ import pytest
 import yaml
 from hub import FakeHub
 
-from tasks.bundle_sources import PRODUCTION_SOURCES, HubSource, build_from_hub, builder
+from tasks.bundle_hub import PRODUCTION_SOURCES, HubSource, build_from_hub
+from tasks.bundle_sources import builder
 from tasks.bundles import Builder, Bundle, open_bundle, pull_bundle
 from tasks.devices import Device
 from tasks.diarize import Diarizer, load_diarizer
@@ -577,9 +578,7 @@ def test_altered_weights_are_never_opened(production: Bundle, tmp_path: Path) ->
     weights = tmp_path / "production/diarization/segmentation/pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(BundleError, match=r"holds an altered diarization/segmentation/pytorch_model\.bin"):
-        load_models(
-            ModelSettings(bundle="production", folder=tmp_path), RecognizerSettings(), DiarizationSettings()
-        )
+        load_models(ModelSettings(bundle="production", folder=tmp_path), RecognizerSettings(), DiarizationSettings())
 
 
 def test_other_pipeline_is_refused(production: Bundle, tmp_path: Path) -> None:
