@@ -10,8 +10,8 @@ UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generat
 
 # pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
 define pip_install
-set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
-	| awk -v tty="$$(test -t 1 && echo 1)" '{ if (tty) { printf "\r\033[K  %.100s", $$0; fflush() } } END { if (tty) printf "\r\033[K" }' \
+tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
+	| awk -v tty="$$tty" '{ if (tty) { printf "\r\033[K  %.100s", $$0; fflush() } } END { if (tty) printf "\r\033[K" }' \
 	|| { grep -v '^WARNING' $(VENV)/pip.log | tail -n 20; exit 1; }
 endef
 
@@ -63,7 +63,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 		|| { echo "callscribe needs Python 3.11, 3.12 or 3.13; name it with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "making the environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "cannot make $(VENV): on Debian and Ubuntu, install python3-venv"; exit 1; }
 
 $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies (8 GB: torch brings CUDA; a few minutes)"

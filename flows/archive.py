@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,26 +16,29 @@ from prefect.runtime import flow_run
 from flows.job import Overrides, open_transcripts, transcribe_job
 from flows.progress import watcher
 from tasks.bundles import open_bundle
-from tasks.dataset import DataSet
+from tasks.dataset import Change, DataSet
 from tasks.devices import compute_type_for
-from tasks.errors import AmbiguousCallId, SettingsError
+from tasks.errors import AmbiguousCallId, CallscribeError, RunIncomplete, SettingsError
 from tasks.fingerprint import fingerprint
-from tasks.inventory import Inventory, check_month, duplicate_message, previous_month, take_inventory
+from tasks.inventory import Inventory, check_month, duplicate_message, month_prefix, previous_month, take_inventory
 from tasks.planning import KNOWN_COLUMNS, plan_calls
-from tasks.records import Failure, Outcome, PlannedCall, Provenance
+from tasks.records import CallHints, Failure, Outcome, PlannedCall, Provenance
 from tasks.runs import (
     RunHead,
     RunSummary,
     inventory_digest,
     new_run_id,
     reconcile,
+    summary_rows,
     write_certificate,
     write_plan,
+    write_unplanned,
 )
+from tasks.schemas import Row
 from tasks.settings import Settings, load_settings
 from tasks.shards import estimated_hours, pack_jobs, shard_count, shard_of
 from tasks.storage import open_storage
-from tasks.tables import Row, rows_of
+from tasks.tables import rows_of
 
 VERSIONED_PACKAGES = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "pyannote.audio", "torch", "pyarrow")
 
@@ -67,6 +71,9 @@ def archive_run(
 
     Returns:
         what the run did.
+
+    Raises:
+        RunIncomplete: a listed object is in no row; the certificate says how many.
     """
     started = time.monotonic()
     settings = load_settings(overrides=overrides)
@@ -82,41 +89,35 @@ def archive_run(
     data.prove_safe()
     head, jobs = _plan(data, inventory, archive, transcripts, settings)
     get_run_logger().info("run %s: %s calls in %s jobs", head.run_id, head.calls, head.jobs)
+    if not inventory.objects:
+        watcher().stage(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
     watcher().planned(head.calls, sum(planned.call.size_bytes for job in jobs for planned in job))
-    with tags(f"run:{head.run_id}", f"month:{month}"):
-        for number in range(1, len(jobs) + 1):
-            transcribe_job(transcripts, head.run_id, number, overrides)
+    try:
+        with tags(f"run:{head.run_id}", f"month:{month}"):
+            for number in range(1, len(jobs) + 1):
+                transcribe_job(transcripts, head.run_id, number, overrides)
+    except CallscribeError:
+        # What was done is certified, and what was not is counted as missing; then the run ends as it must.
+        _certify(data, head, jobs, started)
+        raise
+    summary = _certify(data, head, jobs, started)
+    if not summary.accounted:
+        message = f"run {head.run_id} cannot account for {summary.missing} planned calls; run {month} again to do them"
+        raise RunIncomplete(message)
+    return summary
 
+
+def _certify(data: DataSet, head: RunHead, jobs: list[list[PlannedCall]], started: float) -> RunSummary:
+    """Hold the plan against the data set, write the certificate, and show it in Prefect."""
     summary = reconcile(data, head, jobs, time.monotonic() - started)
     certificate = write_certificate(data.storage, head, summary, {name: version(name) for name in VERSIONED_PACKAGES})
     create_table_artifact(
         table=[{"what": name, "number": value} for name, value in summary_rows(summary)],
         key="archive-run",
-        description=f"Run {head.run_id} over {month}; certificate: {certificate}",
+        description=f"Run {head.run_id} over {head.month}; certificate: {certificate}",
     )
+    watcher().certified(summary)
     return summary
-
-
-def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
-    """What a run did, as lines for people: numbers only, never a word that was spoken."""
-    rows = [("objects listed", f"{summary.listed_objects:,}")]
-    rows += [(name.replace("_", " "), f"{count:,}") for name, count in summary.outcomes.items()]
-    rows += [(f"  {code}", f"{count:,}") for code, count in summary.errors.items()]
-    rows += [
-        ("nothing to do", f"{summary.standing:,}"),
-        ("copied, same audio", f"{summary.copied:,}"),
-        ("ambiguous call_id", f"{summary.ambiguous:,}"),
-        ("key not understood", f"{summary.unmatched:,}"),
-        ("missing", f"{summary.missing:,}"),
-        ("under other settings", f"{summary.other_fingerprints:,}"),
-        ("audio", f"{summary.audio_s / 3600:.2f} h"),
-        ("time", f"{summary.wall_s:.0f} s"),
-    ]
-    if summary.audio_s:
-        rows.append(("RTFx, start-up included", f"{summary.audio_s / summary.wall_s:.1f}"))
-    rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
-    never_shown_when_zero = {"copied, same audio", "ambiguous call_id", "key not understood", "under other settings"}
-    return [row for row in rows if not (row[0] in never_shown_when_zero and row[1] == "0")]
 
 
 def _require(name: str, option: str, value: str | None) -> str:
@@ -136,7 +137,9 @@ def _plan(
         inventory.month, shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
     )
     known = data.read_calls(inventory.month, KNOWN_COLUMNS)
-    plan = plan_calls(inventory.calls, known, shards, settings.run.max_attempts)
+    erased = data.erased_calls(inventory.month)
+    calls = [call for call in inventory.calls if call.call_id not in erased]
+    plan = plan_calls(calls, known, shards, settings.run.max_attempts)
     jobs = pack_jobs(plan.work, settings.run.job_hours, settings.run.bytes_per_second)
     head = RunHead(
         run_id=new_run_id(),
@@ -152,14 +155,18 @@ def _plan(
         bundle_digest=bundle.digest,
         compute_type=compute_type,
         fingerprint=fingerprint(settings, bundle.digest, compute_type, settings.archive.hints()),
+        settings_fingerprint=fingerprint(settings, bundle.digest, compute_type, CallHints()),
         listed_objects=inventory.objects,
         inventory_digest=inventory_digest(inventory),
         standing=plan.standing,
+        standing_failed=plan.standing_failed,
+        erased=len(inventory.calls) - len(calls),
         ambiguous=sum(len(group) for group in inventory.ambiguous),
         unmatched=len(inventory.unmatched),
         reasons=dict(plan.reasons),
     )
     write_plan(data.storage, head, jobs)
+    write_unplanned(data.storage, head, inventory)
     _commit_ambiguous(data, head, inventory, known)
     return head, jobs
 
@@ -167,23 +174,25 @@ def _plan(
 def _commit_ambiguous(data: DataSet, head: RunHead, inventory: Inventory, known: list[Row]) -> None:
     """Give every call_id that several objects claim one failed row, unless it has it already."""
     etags = {row["call_id"]: row["last_attempt_etag"] or row["audio_etag"] for row in known}
+    provenance = Provenance(
+        run_id=head.run_id,
+        job=0,
+        bundle=head.bundle,
+        bundle_digest=head.bundle_digest,
+        device="",
+        compute_type=head.compute_type,
+        fingerprint=head.fingerprint,
+        attempt=1,
+        transcribed_at=datetime.now(UTC),
+    )
+    by_shard: defaultdict[int, list[Change]] = defaultdict(list)
     for group in inventory.ambiguous:
         # The ETags of all, so that the row is work again as soon as one of the objects is gone.
         etag = "+".join(sorted(call.etag for call in group))
         call = group[0]
-        if etags.get(call.call_id) == etag:
-            continue
-        failure = Failure(AmbiguousCallId.code, duplicate_message(group), AmbiguousCallId.transient)
-        outcome = Outcome.not_processed(replace(call, etag=etag), failure)
-        provenance = Provenance(
-            run_id=head.run_id,
-            job=0,
-            bundle=head.bundle,
-            bundle_digest=head.bundle_digest,
-            device="",
-            compute_type=head.compute_type,
-            fingerprint=head.fingerprint,
-            attempt=1,
-            transcribed_at=datetime.now(UTC),
-        )
-        data.commit(head.month, shard_of(call.call_id, head.shards), head.shards, [rows_of(outcome, provenance)])
+        if etags.get(call.call_id) != etag:
+            failure = Failure(AmbiguousCallId.code, duplicate_message(group), AmbiguousCallId.transient)
+            outcome = Outcome.not_processed(replace(call, etag=etag), failure)
+            by_shard[shard_of(call.call_id, head.shards)].append(rows_of(outcome, provenance))
+    for shard, changes in sorted(by_shard.items()):
+        data.commit(head.month, shard, head.shards, changes)

@@ -1,7 +1,7 @@
 """The `callscribe` command: parse, call, print. The one place where an error becomes a sentence and an exit code.
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
-5 model bundle; 6 device; 130 interrupted.
+5 model bundle; 6 device; 7 a run that cannot account for every object; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def transcribe(
     }
     settings = load_settings(config, overrides)
     calls = local_calls(files, call_id, settings)
-    out.mkdir(parents=True, exist_ok=True)
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with errors.status("loading models"):
         models = load_models(settings.models, settings.recognizer, settings.diarization)
@@ -108,7 +109,8 @@ def transcribe(
                 errors.print(f"[red]failed[/] {escape(call.key)}: {row['error_code']}: {escape(row['error'])}")
                 continue
             content = render(rows, format_)
-            target.write_bytes(content)
+            with _writing(target):
+                target.write_bytes(content)
             note = "no speech" if row["outcome"] == "no_speech" else f"{len(rows.utterances)} utterances"
             errors.print(f"[green]{escape(str(target))}[/]  {row['duration_s']:.0f} s of audio, {note}")
             if format_ is Format.txt:
@@ -142,13 +144,11 @@ def run(
     summary = run_month(month, config, overrides)
     if summary.failed:
         raise typer.Exit(EXIT_SOME_CALLS_FAILED)
-    if not summary.accounted:
-        raise typer.Exit(1)
 
 
 def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[str, Any]]) -> RunSummary:
     """Run the archive flow with progress on the terminal, print what it did, and return it."""
-    from flows.console import ConsoleWatcher, pairs_table
+    from flows.console import ConsoleWatcher
     from flows.progress import watched_by
     from tasks.inventory import check_month
 
@@ -159,12 +159,9 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
     given = settings.model_dump(mode="json", exclude_unset=True)
     with ConsoleWatcher(console) as watcher, watched_by(watcher):
         watcher.stage("starting Prefect")
-        from flows.archive import archive_run, summary_rows
+        from flows.archive import archive_run
 
-        summary = archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
-    console.print(f"run {summary.run_id} over {summary.month}")
-    console.print(pairs_table(summary_rows(summary)))
-    return summary
+        return archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
 
 
 @app.command()
@@ -210,6 +207,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder with .stm files to score instead of the data set.", show_default=False)
     ] = None,
     transcripts: TranscriptsOption = None,
+    month: Annotated[str | None, typer.Option(help="Month of the data set, YYYY-MM; all when left out.")] = None,
+    language: Annotated[str, typer.Option(help="Language of the references (ISO 639-1), for the normaliser.")] = "en",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here too.")] = None,
     config: ConfigOption = None,
 ) -> None:
@@ -221,13 +220,14 @@ def evaluate(
     from flows.evaluate import score_dataset, score_files
 
     if hypotheses is not None:
-        report = score_files(references, hypotheses)
+        report = score_files(references, hypotheses, language)
     else:
-        report = score_dataset(references, _transcripts(config, transcripts))
+        report = score_dataset(references, _transcripts(config, transcripts), month, language)
     console.print(report_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
     if json_file is not None:
-        json_file.write_text(report.to_json(), encoding="utf-8")
+        with _writing(json_file):
+            json_file.write_text(report.to_json(), encoding="utf-8")
         errors.print(f"report written to {escape(str(json_file))}")
 
 
@@ -246,14 +246,14 @@ def models_pull(
     Example: `callscribe models pull starter`
     """
     from tasks.bundle_sources import builder
-    from tasks.bundles import pull_bundle, remove_bundle
+    from tasks.bundles import pull_bundle
 
     settings = load_settings(config)
     build = builder(name, hub_access())
-    if force:
-        remove_bundle(settings.models.folder, name)
     with errors.status(f"pulling {name}"):
-        bundle, built = pull_bundle(settings.models.folder, name, build, lambda text: errors.print(escape(text)))
+        bundle, built = pull_bundle(
+            settings.models.folder, name, build, lambda text: errors.print(escape(text)), anew=force
+        )
     what = "pulled" if built else "already there, every file checked"
     console.print(f"{name}: {what}; {bundle.manifest.bytes / 1e6:,.0f} MB, digest {bundle.digest[:16]}")
 
@@ -306,7 +306,7 @@ def check(
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its buckets.")] = Path(".callscribe/demo"),
 ) -> None:
-    """Run everything once for real: an S3 server, eight calls, models, Prefect, Parquet, SQL and scores.
+    """Run everything once for real: an S3 server, nine calls, models, Prefect, Parquet, SQL and scores.
 
     Example: `callscribe demo`
     """
@@ -345,6 +345,16 @@ def _explained() -> Iterator[list[int]]:
     except CallscribeError as error:
         errors.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         exit_code.append(_exit_code(error))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a disk that refuses into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(message) from error
 
 
 def _exit_code(error: CallscribeError) -> int:

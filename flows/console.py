@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from tasks.records import CopiedAudio, Outcome
+from tasks.runs import RunSummary, summary_rows
 
 OUTCOME_STYLE = {"transcribed": "green", "no_speech": "yellow", "failed": "red", "copied": "cyan"}
 MAX_ROWS = 200
@@ -35,7 +36,6 @@ class ConsoleWatcher:
             console=console,
         )
         self._task = self._progress.add_task("starting", total=None)
-        self._calls = 0
 
     def __enter__(self) -> Self:
         """Begin to draw."""
@@ -55,7 +55,6 @@ class ConsoleWatcher:
 
     def planned(self, calls: int, size_bytes: int) -> None:
         """Say how much there is to do."""
-        self._calls = calls
         text = f"{calls:,} calls to transcribe ({size_bytes / 1e6:,.1f} MB)" if calls else "nothing to transcribe"
         self._console.print(text)
         self._progress.update(self._task, total=calls, completed=0)
@@ -72,6 +71,11 @@ class ConsoleWatcher:
             line = _call_line(call_id, outcome.kind, f"{outcome.duration_s:.0f} s of audio, RTFx {rtfx:.1f}")
         self._console.print(line)
         self._progress.update(self._task, description="transcribing", advance=1)
+
+    def certified(self, summary: RunSummary) -> None:
+        """Say what the run did."""
+        self._console.print(f"\nrun {summary.run_id} over {summary.month}")
+        self._console.print(pairs_table(summary_rows(summary)))
 
 
 def _call_line(call_id: str, kind: str, rest: str) -> str:

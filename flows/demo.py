@@ -42,7 +42,7 @@ def run_demo(folder: Path, console: Console) -> None:
     Raises:
         UsageError: the demo archive is not there (it ships with the source), or a part of the machinery is.
     """
-    if not SETS.is_dir():
+    if not (SETS / "archive").is_dir():
         message = "the demo archive comes with the source: clone the repository and run `make demo` in it"
         raise UsageError(message)
     folder.mkdir(parents=True, exist_ok=True)
@@ -156,6 +156,11 @@ def _environment(server: dict[str, str], folder: Path) -> Iterator[None]:
         if name.startswith(("CALLSCRIBE_", "AWS_", "PREFECT_API")) and name != "CALLSCRIBE_MODELS__FOLDER":
             del os.environ[name]
     os.environ.update(server)
+    no_settings = folder / "callscribe.toml"
+    no_settings.touch()
+    os.environ["CALLSCRIBE_CONFIG"] = str(no_settings.absolute())
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
     os.environ["PREFECT_HOME"] = str((folder / "prefect").absolute())
     try:
         yield

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from evaluation.audio_formats import format_rows
+from tasks.schemas import SCHEMAS, column_rows
 from tasks.settings import setting_rows
-from tasks.tables import SCHEMAS, column_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,7 +26,12 @@ def tables() -> dict[Path, dict[str, str]]:
     )
     measured = (ROOT / "evaluation" / "benchmarks" / "dev_calls.md").read_text(encoding="utf-8")
     scores = "".join(line for line in measured.splitlines(keepends=True) if line.startswith("|"))
-    return {ROOT / "README.md": {"scores": scores, "settings": settings}, ROOT / "docs" / "data-set.md": columns}
+    formats = _markdown(("format", "codec", "container", "a lost end is", "checked by"), format_rows())
+    return {
+        ROOT / "README.md": {"scores": scores, "settings": settings},
+        ROOT / "docs" / "data-set.md": columns,
+        ROOT / "docs" / "formats.md": {"formats": formats},
+    }
 
 
 def filled(text: str, generated: dict[str, str]) -> str:

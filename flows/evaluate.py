@@ -9,38 +9,51 @@ from evaluation.references import Reference, load_references
 from evaluation.report import Report
 from evaluation.score import score_set
 from tasks.errors import SettingsError
-from tasks.query import connect
+from tasks.query import read_utterances
 from tasks.storage import Storage
 
 
-def score_dataset(references: Path, storage: Storage) -> Report:
+def score_dataset(references: Path, storage: Storage, month: str | None = None, language: str = "en") -> Report:
     """Score the calls of a data set that a folder has references of.
 
+    Args:
+        references: the folder.
+        storage: the data set.
+        month: only this month, `YYYY-MM`; needed where a call_id is in several.
+        language: of the references; it chooses the normaliser, whatever language was recognised.
+
     Raises:
-        SettingsError: the folder holds no references.
+        SettingsError: the folder holds no references, or a call is in several months.
+        QueryError: the data set cannot be read.
     """
     known = _references(references)
-    with connect(storage) as connection:
-        calls = connection.execute("SELECT call_id, language FROM calls WHERE outcome <> 'failed'").fetchall()
-        rows = connection.execute("SELECT * FROM utterances").to_arrow_table().to_pylist()
+    calls, rows = read_utterances(storage, sorted(known), month)
+    twice = sorted({call_id for call_id in calls if calls.count(call_id) > 1})
+    if twice:
+        message = f"{', '.join(twice)}: in several months of the data set; say which with --month"
+        raise SettingsError(message)
     spoken = group_rows(rows)
-    hypotheses = {call_id: spoken.get(call_id, ()) for call_id, _ in calls if call_id in known}
-    languages = {call_id: language for call_id, language in calls if language}
-    return Report(f"{storage.uri} against {references.name}", score_set(known, hypotheses, languages=languages))
+    hypotheses = {call_id: spoken.get(call_id, ()) for call_id in calls}
+    return Report(f"{storage.uri} against {references.name}", score_set(known, hypotheses, language))
 
 
-def score_files(references: Path, hypotheses: Path) -> Report:
+def score_files(references: Path, hypotheses: Path, language: str = "en") -> Report:
     """Score STM files, one call or many in each, against a folder of references.
+
+    A file without a line is a call in which nobody spoke: `NAME.stm`, or `NAME.wav.stm` as `callscribe transcribe`
+    names it.
 
     Raises:
         SettingsError: a folder holds nothing to score.
     """
     known = _references(references)
     found = {
-        call_id: tuple(HypothesisUtterance.from_stm(line) for line in reference.lines or ())
+        call_id if call_id in known or reference.lines else Path(call_id).stem: tuple(
+            HypothesisUtterance.from_stm(line) for line in reference.lines or ()
+        )
         for call_id, reference in _references(hypotheses).items()
     }
-    return Report(f"{hypotheses.name} against {references.name}", score_set(known, found))
+    return Report(f"{hypotheses.name} against {references.name}", score_set(known, found, language))
 
 
 def _references(folder: Path) -> dict[str, Reference]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
-from tasks.tables import UTTERANCES, CallRows, Row, table_of, to_parquet
+from tasks.schemas import UTTERANCES, Row
+from tasks.tables import CallRows, table_of, to_parquet
 
 MAP_COLUMNS = frozenset({"attributes", "talk_s"})
 
@@ -60,7 +61,7 @@ def _vtt(rows: CallRows) -> bytes:
 
 def _stm(rows: CallRows) -> bytes:
     lines = [
-        StmLine(item["call_id"], item["channel"] + 1, item["speaker"], item["start"], item["end"], item["text"])
+        StmLine(_label(item["call_id"]), item["channel"] + 1, item["speaker"], item["start"], item["end"], item["text"])
         for item in rows.utterances
     ]
     return serialise_stm(lines).encode()
@@ -68,7 +69,7 @@ def _stm(rows: CallRows) -> bytes:
 
 def _rttm(rows: CallRows) -> bytes:
     turns = [
-        RttmTurn(item["call_id"], item["channel"] + 1, item["start"], item["end"], item["speaker"])
+        RttmTurn(_label(item["call_id"]), item["channel"] + 1, item["start"], item["end"], item["speaker"])
         for item in rows.utterances
     ]
     return serialise_rttm(turns).encode()
@@ -87,6 +88,11 @@ FORMATS: Mapping[str, Callable[[CallRows], bytes]] = {
     "rttm": _rttm,
     "parquet": _parquet,
 }
+
+
+def _label(name: str) -> str:
+    """A name for STM and RTTM, whose fields end at white space."""
+    return "_".join(name.split())
 
 
 def _clock(seconds: float) -> str:

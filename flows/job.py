@@ -14,11 +14,11 @@ from prefect import flow, get_run_logger
 
 from flows.progress import watcher
 from tasks.dataset import Change, DataSet
-from tasks.errors import SettingsError
+from tasks.errors import ObjectRefused, SettingsError, StorageRefused, UsageError
 from tasks.fingerprint import fingerprint
 from tasks.models import Models, load_models
 from tasks.pipeline import process
-from tasks.records import CallRef, CopiedAudio, Outcome, PlannedCall, Provenance
+from tasks.records import CallHints, CallRef, CopiedAudio, Outcome, PlannedCall, Provenance
 from tasks.runs import RunHead, read_head, read_job
 from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
@@ -51,7 +51,7 @@ def transcribe_job(transcripts: str, run_id: str, job: int, overrides: Overrides
     head = read_head(storage, run_id)
     work = read_job(storage, run_id, job)
     models = loaded_models(settings)
-    _require_same_bundle(head, models)
+    _require_same_settings(head, models, settings)
     counts: Counter[str] = Counter()
     data = DataSet(storage)
     for shard, changes in _batches(_outcomes(head, work, job, models, settings), settings.run.commit_every_s):
@@ -91,22 +91,32 @@ def _batches(changes: Iterable[tuple[int, Change]], every_s: float) -> Iterator[
     """Changes to commit together: those of a shard, or of a shard so far when that has taken `every_s`."""
     batch: list[Change] = []
     of_shard, since = 0, time.monotonic()
-    for shard, change in changes:
-        if batch and shard != of_shard:
+    try:
+        for shard, change in changes:
+            if batch and shard != of_shard:
+                yield of_shard, batch
+                batch, since = [], time.monotonic()
+            of_shard = shard
+            batch.append(change)
+            # Not when the next change comes: that may be hours of audio away.
+            if time.monotonic() - since > every_s:
+                yield of_shard, batch
+                batch, since = [], time.monotonic()
+    except UsageError:
+        # The run stops here; what is done is done.
+        if batch:
             yield of_shard, batch
-            batch, since = [], time.monotonic()
-        of_shard = shard
-        batch.append(change)
-        # Not when the next change comes: that may be hours of audio away.
-        if time.monotonic() - since > every_s:
-            yield of_shard, batch
-            batch, since = [], time.monotonic()
+        raise
     if batch:
         yield of_shard, batch
 
 
 def _fetch(archive: Storage, settings: Settings, call: CallRef, path: Path) -> None:
-    archive.download(call.key, path, if_match=call.etag, max_bytes=settings.archive.max_bytes)
+    try:
+        archive.download(call.key, path, if_match=call.etag, max_bytes=settings.archive.max_bytes)
+    except StorageRefused as error:
+        archive.check()  # the whole archive is refused: stop the run
+        raise ObjectRefused(error.message) from error
 
 
 def _change(
@@ -133,10 +143,17 @@ def _kind(change: Change) -> str:
     return "copied" if isinstance(change, CopiedAudio) else str(change.call["outcome"])
 
 
-def _require_same_bundle(head: RunHead, models: Models) -> None:
-    if models.bundle.digest != head.bundle_digest:
+def _require_same_settings(head: RunHead, models: Models, settings: Settings) -> None:
+    """A run is made with one bundle and one set of settings throughout.
+
+    Raises:
+        SettingsError: this machine has others than the run was planned with.
+    """
+    here = fingerprint(settings, models.bundle.digest, models.device.compute_type, CallHints())
+    if here != head.settings_fingerprint:
         message = (
-            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, and this machine "
-            f"has {models.bundle.name!r} {models.bundle.digest[:12]}; a run uses one bundle throughout"
+            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {head.compute_type} "
+            f"and settings {head.settings_fingerprint}; this machine has {models.bundle.name!r} "
+            f"{models.bundle.digest[:12]}, {models.device.compute_type} and settings {here}: give it the same"
         )
         raise SettingsError(message)

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from tasks.records import CopiedAudio, Outcome
+from tasks.runs import RunSummary
 
 
 class Watcher(Protocol):
@@ -22,6 +23,9 @@ class Watcher(Protocol):
     def done(self, outcome: Outcome | CopiedAudio) -> None:
         """One call is done."""
 
+    def certified(self, summary: RunSummary) -> None:
+        """The run has ended, well or not, and this is what it did."""
+
 
 class Nobody:
     """Nobody watches."""
@@ -33,6 +37,9 @@ class Nobody:
         """Ignore it."""
 
     def done(self, outcome: Outcome | CopiedAudio) -> None:
+        """Ignore it."""
+
+    def certified(self, summary: RunSummary) -> None:
         """Ignore it."""
 
 

@@ -1,32 +1,25 @@
-"""From the bytes of a recording to sound that the models can use.
+"""From the samples of a recording to sound that the models can use.
 
-Decoding is by content, never by file name, through FFmpeg's libraries (PyAV). Channels are kept apart; a file whose
-channels say the same thing, or of which all but one are silent, becomes one channel.
+Channels are kept apart; a file whose channels say the same thing, or of which all but one are silent, becomes one
+channel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.denoise import reduce_noise
-from tasks.errors import TooLong, UndecodableAudio, ZeroLengthAudio
-from tasks.records import Audio, ChannelLayout, PreparedAudio, Samples, SourceFormat
+from tasks.records import Audio, ChannelLayout, ChannelLevels, PreparedAudio, Samples, SourceFormat
 from tasks.settings import AudioSettings
-
-if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.container import InputContainer
 
 MODEL_SAMPLING_RATE = 16_000
 
-# A channel counts as silent when almost all of its samples lie this low, and this far under the loudest channel.
+# A channel counts as silent when its loudest frame lies this low, and this far under that of the loudest channel.
 SILENT_DBFS = -50.0
 SILENT_BELOW_LOUDEST_DB = 30.0
+LEVEL_FRAME = 800  # a tenth of a second at 8 kHz, less at higher rates
 # Two channels say the same when one, scaled, explains all but this share of the other's energy (-20 dB).
 SAME_RESIDUAL = 0.01
 # ITU-R BS.1770-4 asks for four-fold oversampling to find the true peak; done in blocks to bound memory.
@@ -36,40 +29,8 @@ TRUE_PEAK_BLOCK = 10 * MODEL_SAMPLING_RATE
 TRUE_PEAK_MARGIN = 32
 # Samples at or over this count as clipped: the largest value of 10-bit and finer codecs, and of mu-law.
 FULL_SCALE = 0.98
-
-
-def decode(path: Path, max_duration_s: float) -> tuple[Audio, SourceFormat]:
-    """Decode a recording at its own sampling rate, channels apart.
-
-    Frames that do not decode are left out, as players do.
-
-    Args:
-        path: any file that FFmpeg's libraries read.
-        max_duration_s: decoding stops, with an error, past this length.
-
-    Raises:
-        UndecodableAudio: nothing in the file can be decoded as sound.
-        ZeroLengthAudio: the file is sound, of no length.
-        TooLong: the recording is longer than `max_duration_s`.
-    """
-    import av
-
-    try:
-        with av.open(str(path), mode="r", metadata_errors="ignore") as container:
-            if not container.streams.audio:
-                message = "the file holds no audio stream"
-                raise UndecodableAudio(message)
-            source, blocks, damaged = _decode_stream(container, max_duration_s)
-    except av.FFmpegError as error:
-        message = f"no decoder can read the file ({error.strerror})"
-        raise UndecodableAudio(message) from error
-    if not blocks:
-        if damaged:
-            message = f"none of the {source.codec} frames in the {source.container} file can be decoded"
-            raise UndecodableAudio(message)
-        message = f"the {source.container} file is valid and holds no samples"
-        raise ZeroLengthAudio(message)
-    return Audio(np.concatenate(blocks, axis=1), source.sampling_rate), source
+# A channel that varies less than this, as a mean square relative to its peak, is constant but for rounding.
+CONSTANT = 1e-12
 
 
 def prepare(audio: Audio, source: SourceFormat, settings: AudioSettings) -> PreparedAudio:
@@ -82,17 +43,23 @@ def prepare(audio: Audio, source: SourceFormat, settings: AudioSettings) -> Prep
     """
     kept, layout = distinct_channels(audio.samples)
     samples = audio.samples[list(kept)]
-    clipped_ratio = float(np.mean(np.abs(samples) >= FULL_SCALE))
+    clipped = np.mean(np.abs(samples) >= FULL_SCALE, axis=1)
     steps = [f"channels({layout}: {','.join(map(str, kept))} of {audio.channels})"]
     if audio.sampling_rate != MODEL_SAMPLING_RATE:
         samples = resample(samples, audio.sampling_rate)
         steps.append(f"resample(soxr_hq: {audio.sampling_rate} to {MODEL_SAMPLING_RATE} Hz)")
-    loudness = integrated_loudness(samples)
+    recorded = samples
+    levels = tuple(
+        ChannelLevels(integrated_loudness(channel[np.newaxis]), true_peak_dbtp(channel), float(ratio))
+        for channel, ratio in zip(samples, clipped, strict=True)
+    )
     if settings.denoise == "always":
         samples = np.stack([reduce_noise(channel, MODEL_SAMPLING_RATE) for channel in samples])
         steps.append("denoise(noisereduce stationary)")
-    gains_db = [loudness_gain_db(channel, settings) for channel in samples]
-    samples *= np.power(10, np.array(gains_db, dtype=np.float32) / 20)[:, np.newaxis]
+        gains_db = [loudness_gain_db(channel, settings) for channel in samples]
+    else:
+        gains_db = [_gain_db(one.loudness_lufs, one.true_peak_dbtp, settings) for one in levels]
+    samples = samples * np.power(10, np.array(gains_db, dtype=np.float32) / 20)[:, np.newaxis]
     steps.append(f"loudness({settings.loudness_lufs:g} LUFS: {','.join(f'{gain:+.1f}' for gain in gains_db)} dB)")
     return PreparedAudio(
         audio=Audio(samples, MODEL_SAMPLING_RATE),
@@ -100,9 +67,12 @@ def prepare(audio: Audio, source: SourceFormat, settings: AudioSettings) -> Prep
         layout=layout,
         source_channels=kept,
         duration_s=audio.duration_s,
-        loudness_lufs=loudness,
-        clipped_ratio=clipped_ratio,
+        loudness_lufs=levels[0].loudness_lufs if len(levels) == 1 else integrated_loudness(recorded),
+        clipped_ratio=float(np.mean(clipped)),
         preprocessing=tuple(steps),
+        recorded=recorded,
+        levels=levels,
+        channel_correlation=correlation(audio.samples[0], audio.samples[1]) if audio.channels == 2 else None,
     )
 
 
@@ -162,11 +132,7 @@ def integrated_loudness(samples: Samples) -> float | None:
 
 def loudness_gain_db(channel: Samples, settings: AudioSettings) -> float:
     """The gain that brings one channel at 16 kHz to the target loudness and keeps its true peak under the ceiling."""
-    loudness = integrated_loudness(channel[np.newaxis])
-    if loudness is None:
-        return 0.0
-    wanted = min(settings.loudness_lufs - loudness, settings.max_gain_db)
-    return min(wanted, settings.true_peak_dbtp - true_peak_dbtp(channel))
+    return _gain_db(integrated_loudness(channel[np.newaxis]), true_peak_dbtp(channel), settings)
 
 
 def true_peak_dbtp(channel: Samples) -> float:
@@ -183,57 +149,37 @@ def true_peak_dbtp(channel: Samples) -> float:
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 
-def _decode_stream(container: InputContainer, max_duration_s: float) -> tuple[SourceFormat, list[Samples], bool]:
-    """Decode the first audio stream: its format, blocks `[channel, sample]`, and whether any packet was damaged."""
-    import av
-
-    stream = container.streams.audio[0]
-    source = SourceFormat(stream.codec_context.name, container.format.name, stream.rate, stream.channels)
-    # Interleaved: PyAV reads past the end of a planar frame's eight pointers, and crashes, from eight channels on.
-    resampler = av.AudioResampler(format="flt")
-    blocks: list[Samples] = []
-    samples = 0
-    damage = _Damage()
-    for frame in _valid_frames(container, damage):
-        for converted in resampler.resample(frame):
-            block = converted.to_ndarray().astype(np.float32, copy=False).reshape(-1, converted.layout.nb_channels).T
-            samples += block.shape[1]
-            blocks.append(block)
-        if samples > max_duration_s * source.sampling_rate:
-            message = f"the recording is longer than the limit of {max_duration_s:g} s (archive.max_duration_s)"
-            raise TooLong(message)
-    return source, blocks, damage.seen
+def correlation(first: Samples, second: Samples) -> float | None:
+    """Pearson's correlation of two channels of one length, without delay; None when one of them is constant."""
+    scaled = []
+    for channel in (first, second):
+        # Scaled first, so that the squares of absurdly large or small samples stay what they are.
+        peak = float(np.max(np.abs(channel), initial=0.0))
+        if peak == 0:
+            return None
+        unit = channel / np.float32(peak)
+        scaled.append(unit - np.mean(unit, dtype=np.float64).astype(np.float32))
+    powers = [float(np.dot(channel, channel)) for channel in scaled]
+    if min(powers) <= CONSTANT * len(first):
+        return None
+    return min(max(float(np.dot(*scaled)) / math.sqrt(powers[0] * powers[1]), -1.0), 1.0)
 
 
-class _Damage:
-    """Whether a packet failed to decode."""
-
-    seen = False
-
-
-def _valid_frames(container: InputContainer, damage: _Damage) -> Iterator[AudioFrame]:
-    """The frames of the first audio stream, without those that do not decode."""
-    import av
-
-    packets = container.demux(audio=0)
-    while True:
-        try:
-            packet = next(packets)
-            for frame in packet.decode():
-                if frame.samples:
-                    yield frame
-        except StopIteration:
-            return
-        except av.error.InvalidDataError:
-            damage.seen = True
+def _gain_db(loudness_lufs: float | None, peak_dbtp: float, settings: AudioSettings) -> float:
+    """The gain towards the target loudness: at most the allowed one, and none that lifts the peak over the ceiling."""
+    if loudness_lufs is None:
+        return 0.0
+    return min(settings.loudness_lufs - loudness_lufs, settings.max_gain_db, settings.true_peak_dbtp - peak_dbtp)
 
 
 def _level_dbfs(channel: Samples) -> float:
-    """The level that all but the loudest thousandth of the samples stay under, in dBFS."""
+    """The level of the loudest tenth of a second, in dBFS: who says one word in an hour is not silent."""
+    frame = LEVEL_FRAME
     if channel.size == 0:
         return -math.inf
-    level = float(np.quantile(np.abs(channel), 0.999))
-    return 20 * math.log10(level) if level > 0 else -math.inf
+    whole = channel[: len(channel) // frame * frame].reshape(-1, frame) if len(channel) >= frame else channel[None]
+    power = float(np.max(np.mean(np.square(whole, dtype=np.float64), axis=1)))
+    return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 def _same(first: Samples, second: Samples) -> bool:

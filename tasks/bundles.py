@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -112,10 +111,19 @@ def open_bundle(models_folder: Path, name: str) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def pull_bundle(models_folder: Path, name: str, build: Builder, say: Callable[[str], None]) -> tuple[Bundle, bool]:
+def pull_bundle(
+    models_folder: Path, name: str, build: Builder, say: Callable[[str], None], *, anew: bool = False
+) -> tuple[Bundle, bool]:
     """Make sure that a bundle is there and right, building it where it is not.
 
     The bundle appears under its name only when it is complete; two pulls at a time do each other no harm.
+
+    Args:
+        models_folder: where bundles lie.
+        name: the bundle.
+        build: how to build it.
+        say: told what is being done.
+        anew: build it also where it is there; the old one stays until the new one is complete.
 
     Returns:
         the checked bundle, and whether it had to be built.
@@ -124,7 +132,7 @@ def pull_bundle(models_folder: Path, name: str, build: Builder, say: Callable[[s
         BundleError: it cannot be built or written, or what stands under its name is damaged.
     """
     try:
-        if _stands(models_folder / name):
+        if _stands(models_folder / name) and not anew:
             return open_bundle(models_folder, name), False
         models_folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models_folder, prefix=f".{name}-") as scratch:
@@ -136,6 +144,8 @@ def pull_bundle(models_folder: Path, name: str, build: Builder, say: Callable[[s
             for path in folder.rglob("*"):
                 path.chmod(0o755 if path.is_dir() else 0o644)
             folder.chmod(0o755)
+            if anew and (models_folder / name).exists():
+                (models_folder / name).rename(Path(scratch) / "old")
             # An OSError here means that another pull was faster; what it left is checked below like any other.
             with contextlib.suppress(OSError):
                 folder.rename(models_folder / name)
@@ -153,11 +163,6 @@ def bundle_state(models_folder: Path, name: str) -> str:
         return f"ok, digest {open_bundle(models_folder, name).digest[:16]}"
     except BundleError as error:
         return error.message
-
-
-def remove_bundle(models_folder: Path, name: str) -> None:
-    """Remove a bundle's folder, damaged or not."""
-    shutil.rmtree(models_folder / name, ignore_errors=True)
 
 
 def describe_file(folder: Path, path: str, *, source: str, version: str, licence: str) -> BundleFile:

@@ -9,27 +9,19 @@ the tidying. A reader that joins the tables on transcript_id is right at every i
 from __future__ import annotations
 
 import json
+import random
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
 from tasks.records import CopiedAudio
+from tasks.schemas import CALLS, SCHEMAS, Row
 from tasks.shards import Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
-from tasks.tables import (
-    CALLS,
-    SCHEMAS,
-    CallRows,
-    Row,
-    from_parquet,
-    joined,
-    only,
-    table_of,
-    to_parquet,
-    write_id_of,
-)
+from tasks.tables import CallRows, from_parquet, joined, only, table_of, to_parquet, write_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +85,11 @@ class DataSet:
         tables = [self._read("calls", month, shard, shards).table for shard in range(shards)]
         return [row for table in tables for row in (table.select(columns) if columns else table).to_pylist()]
 
+    def erased_calls(self, month: str) -> frozenset[str]:
+        """The call_ids of a month that were erased: they are no work, and must not return."""
+        shards = self.shards(month) or 0
+        return frozenset().union(*(self._erased(month, shard, shards) for shard in range(shards)))
+
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
 
@@ -106,10 +103,12 @@ class DataSet:
         new = list(changes)
         if not new:
             return
-        for _ in range(MAX_COMMIT_ROUNDS):
+        for lost in range(MAX_COMMIT_ROUNDS):
             try:
                 self._commit_once(month, shard, shards, new)
             except PreconditionFailed:
+                # Writers that met once would meet again: each waits a random while, longer every time.
+                time.sleep(random.uniform(0, min(1.0, 0.01 * 2**lost)))  # noqa: S311  # no secret depends on it
                 continue
             return
         message = f"{self.storage.uri}: other writers won {MAX_COMMIT_ROUNDS} rounds on {shard_name(shard, shards)}"
@@ -219,8 +218,6 @@ def _replaces(new: Row, row: Row) -> bool:
     """Whether an outcome takes the place of a standing one; the end is the same whichever of two is written first."""
     if _is_failed(new) != _is_failed(row):
         return _is_failed(row)
-    if new["transcript_id"] == row["transcript_id"] and not _is_failed(row):
-        return False  # a commit of ours once more: a transcript_id names one transcript for ever
     return bool(new["run_id"] >= row["run_id"])
 
 

@@ -39,6 +39,19 @@ class Diarizer:
         self._pipeline = pipeline
         self._settings = settings
 
+    def prove(self) -> None:
+        """Run the segmentation and the embedding model on two seconds of noise.
+
+        Raises:
+            RuntimeError, ValueError: a model cannot run on its device.
+        """
+        import torch
+
+        noise = torch.rand(1, 1, 2 * MODEL_SAMPLING_RATE, generator=torch.Generator().manual_seed(0)) - 0.5
+        with torch.inference_mode():
+            self._pipeline._segmentation.infer(noise)  # noqa: SLF001  # the pipeline has no public name for its models
+            self._pipeline._embedding(noise)  # noqa: SLF001
+
     def diarize(self, channel: Samples, speakers: int | None = None) -> tuple[Turn, ...]:
         """Find the turns of each speaker of one channel at 16 kHz.
 

@@ -10,11 +10,15 @@
     │   │   ├── ZeroLengthAudio     zero_length_audio: it decodes, to nothing
     │   │   ├── TooLarge            too_large: more bytes than the limit
     │   │   ├── TooLong             too_long: more seconds than the limit
+    │   │   ├── DecoderCrashed      decoder_crashed: the bytes kill the decoder's process
+    │   │   ├── DecoderOutOfMemory  decoder_out_of_memory: the bytes make the decoder ask for more than the limit
     │   │   └── AmbiguousCallId     ambiguous_call_id: several objects of a month claim one call_id
     │   └── TransientError      another try may work: the next run tries again, up to a limit
     │       ├── ObjectVanished      object_vanished: listed, and gone when it was read
     │       ├── ObjectChanged       object_changed: replaced between listing and reading
+    │       ├── ObjectRefused       object_refused: the store refuses this one object, and no other
     │       ├── StorageUnavailable  storage_unavailable: time-outs, 5xx, slow-downs after all retries
+    │       ├── DecoderTimeout      decoder_timeout: decoding took too long: the bytes, or a machine that is too busy
     │       └── ProcessingError     processing_error: a model or a library raised on this call
     ├── PreconditionFailed      a conditional write met another version: read again and decide
     └── UsageError              something around the calls is wrong: stops the run with one message
@@ -22,6 +26,8 @@
         ├── StorageRefused          missing bucket, wrong keys, unreachable endpoint, no conditional writes
         ├── BundleError             a model bundle is missing, incomplete or altered
         ├── DeviceError             the asked-for device cannot run the models
+        ├── DecoderUnavailable      the decoder's process does not start
+        ├── RunIncomplete           a run ended with objects that it cannot account for
         └── QueryError              a query that DuckDB refuses, or a call that is not there
 
 A `CallError` is caught in exactly one place, `tasks.pipeline`, and becomes a row; a `UsageError` is caught in exactly
@@ -85,6 +91,18 @@ class TooLong(TerminalError):
     code = "too_long"
 
 
+class DecoderCrashed(TerminalError):
+    """The bytes kill the process that decodes them, also a fresh one."""
+
+    code = "decoder_crashed"
+
+
+class DecoderOutOfMemory(TerminalError):
+    """The bytes make the decoder ask for more than `decoder.max_memory_bytes`, also in a fresh process."""
+
+    code = "decoder_out_of_memory"
+
+
 class AmbiguousCallId(TerminalError):
     """Several objects of one month claim the same call_id; none of them is transcribed."""
 
@@ -114,10 +132,22 @@ class ObjectChanged(TransientError):
     code = "object_changed"
 
 
+class ObjectRefused(TransientError):
+    """The store refuses to read this one object (rights, key, storage class), and answers for the rest."""
+
+    code = "object_refused"
+
+
 class StorageUnavailable(TransientError):
     """The object store did not answer well after all retries."""
 
     code = "storage_unavailable"
+
+
+class DecoderTimeout(TransientError):
+    """Decoding took longer than `decoder.max_cpu_s` or `decoder.max_wall_s`: the bytes, or a machine too busy."""
+
+    code = "decoder_timeout"
 
 
 class ProcessingError(TransientError):
@@ -156,6 +186,18 @@ class DeviceError(UsageError):
     """The asked-for device cannot run the models."""
 
     exit_code = 6
+
+
+class DecoderUnavailable(UsageError):
+    """The process that decodes recordings does not start."""
+
+    exit_code = 1
+
+
+class RunIncomplete(UsageError):
+    """A run ended with objects that it cannot account for; its certificate says how many."""
+
+    exit_code = 7
 
 
 class QueryError(UsageError):

@@ -10,7 +10,7 @@ from tasks.records import CallHints, Provenance
 from tasks.settings import Settings
 
 # Raise by hand when the code may give another transcript from the same audio and settings.
-STAGES_VERSION = 1
+STAGES_VERSION = 2
 RECOGNIZER_KIND = "faster-whisper"
 
 
@@ -28,6 +28,9 @@ def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints
         "bundle": bundle_digest,
         "kind": RECOGNIZER_KIND,
         "compute_type": compute_type,
+        "raw": settings.archive.model_dump(
+            mode="json", include={"raw_encoding", "raw_sampling_rate", "raw_channels", "raw_extensions"}
+        ),
         "audio": settings.audio.model_dump(mode="json"),
         "vad": settings.vad.model_dump(mode="json"),
         "recognizer": recognizer,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tasks.bundles import Bundle, open_bundle
 from tasks.devices import Device, open_device, usable_cores
 from tasks.diarize import Diarizer, load_diarizer
-from tasks.errors import BundleError
+from tasks.errors import BundleError, DeviceError
 from tasks.recognize import Recognizer
 from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings
 
@@ -32,12 +32,32 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
     bundle = open_bundle(settings.folder, settings.bundle)
     device = open_device(settings.device, settings.compute_type)
     try:
-        return Models(
+        models = Models(
             bundle, device, _load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
         )
     except (RuntimeError, ValueError, OSError) as error:
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
+    prove(models)
+    return models
+
+
+def prove(models: Models) -> None:
+    """Run every loaded model once on its device, in its compute type.
+
+    Libraries are opened and kernels chosen at the first inference: what is missing shows here, before a call is failed
+    for it. Called again after a call has failed in a model, so that a device that died stops the job instead.
+
+    Raises:
+        DeviceError: a model does not run; the message tells what the library said.
+    """
+    try:
+        models.recognizer.prove()
+        models.diarizer.prove()
+    except (RuntimeError, ValueError) as error:
+        device = models.device
+        message = f"{device.name} ({device.torch_name}, {device.compute_type}) cannot run the models: {error}"
+        raise DeviceError(message) from error
 
 
 def _load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:

@@ -10,19 +10,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from tasks.attribute import attribute_by_channel, attribute_by_turns, to_utterances
-from tasks.audio import decode, prepare
+from tasks.audio import prepare
 from tasks.bundles import sha256_of
+from tasks.decoder import DecoderPool
+from tasks.decoding import DecodeOptions
 from tasks.errors import CallError, EmptyObject, ProcessingError, TooLarge, UsageError
-from tasks.models import Models
-from tasks.quality import assess, measure
+from tasks.models import Models, prove
+from tasks.quality import assess, is_truncated, measure
 from tasks.records import (
     CallRef,
+    CallSignals,
     CopiedAudio,
     Failure,
     Outcome,
@@ -34,6 +39,7 @@ from tasks.records import (
     Transcript,
 )
 from tasks.settings import Settings
+from tasks.signals import measure as measure_signals
 from tasks.vad import speech_regions
 
 Fetch = Callable[[CallRef, Path], None]
@@ -50,6 +56,7 @@ class _Attempt:
     duration_s: float | None = None
     prepared: PreparedAudio | None = None
     regions: list[tuple[Region, ...]] = field(default_factory=list)
+    signals: CallSignals | None = None
     transcript: Transcript | None = None
     failure: Failure | None = None
     timings: StageTimings = field(default_factory=StageTimings)
@@ -74,18 +81,33 @@ def process(
     Raises:
         UsageError: something around the calls is wrong; what was not yielded was not done.
     """
-    with TemporaryDirectory(prefix="callscribe-") as scratch, ThreadPoolExecutor(settings.run.loader_threads) as pool:
+    with (
+        TemporaryDirectory(prefix="callscribe-") as scratch,
+        DecoderPool(settings.decoder.limits()) as decoders,
+        ThreadPoolExecutor(settings.run.loader_threads) as pool,
+    ):
 
         def load(planned: PlannedCall) -> _Attempt:
             attempt = _Attempt(planned)
-            _stage(attempt, lambda: _load(attempt, fetch, Path(scratch), settings))
+            _stage(attempt, lambda: _load(attempt, fetch, decoders, Path(scratch), settings))
             return attempt
 
         for future in _ahead(pool, load, work, settings.run.loader_threads):
             attempt = future.result()
             if not attempt.copied:
                 _stage(attempt, lambda attempt=attempt: _transcribe(attempt, models, settings))  # type: ignore[misc]
+                _require_device(attempt, models)
             yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else _outcome(attempt)
+
+
+def _require_device(attempt: _Attempt, models: Models) -> None:
+    """After a call that a library failed on a GPU, make sure that it was the call: a dead GPU would fail all others.
+
+    Raises:
+        DeviceError: the device does not run the models any more; the call has no outcome.
+    """
+    if models.device.kind == "cuda" and attempt.failure is not None and attempt.failure.code == ProcessingError.code:
+        prove(models)
 
 
 def _ahead(
@@ -114,7 +136,7 @@ def _stage(attempt: _Attempt, step: Callable[[], None]) -> None:
         attempt.failure = Failure(ProcessingError.code, f"{type(error).__name__}: {error}", ProcessingError.transient)
 
 
-def _load(attempt: _Attempt, fetch: Fetch, scratch: Path, settings: Settings) -> None:
+def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, scratch: Path, settings: Settings) -> None:
     started = time.monotonic()
     call = attempt.planned.call
     if call.size_bytes == 0:
@@ -129,12 +151,18 @@ def _load(attempt: _Attempt, fetch: Fetch, scratch: Path, settings: Settings) ->
         attempt.sha256 = sha256_of(path)
         if attempt.copied:
             return
-        audio, attempt.source = decode(path, settings.archive.max_duration_s)
+        options = DecodeOptions(
+            settings.archive.max_duration_s, settings.decoder.max_output_bytes, settings.archive.raw_format(call.key)
+        )
+        audio, attempt.source = decoders.decode(path, options)
     attempt.duration_s = audio.duration_s
     attempt.prepared = prepare(audio, attempt.source, settings.audio)
     loaded = time.monotonic()
     attempt.regions = [speech_regions(channel, settings.vad) for channel in attempt.prepared.audio.samples]
-    attempt.timings += StageTimings(load_s=loaded - started, vad_s=time.monotonic() - loaded)
+    heard = time.monotonic()
+    attempt.signals = measure_signals(attempt.prepared, attempt.regions)
+    attempt.prepared = replace(attempt.prepared, recorded=np.empty((0, 0), dtype=np.float32))
+    attempt.timings += StageTimings(load_s=loaded - started + time.monotonic() - heard, vad_s=heard - loaded)
 
 
 def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
@@ -159,7 +187,9 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
         language=recognition.language if utterances else None,
         language_probability=recognition.language_probability if utterances else None,
         speakers=tuple(sorted({item.speaker for item in utterances})),
-        quality=assess(attempt.regions, prepared.source_channels, utterances),
+        quality=assess(
+            attempt.regions, prepared.source_channels, utterances, is_truncated(prepared.source, prepared.duration_s)
+        ),
         metrics=measure(utterances),
     )
 
@@ -185,4 +215,5 @@ def _outcome(attempt: _Attempt) -> Outcome:
         transcript=None if attempt.failure else attempt.transcript,
         failure=attempt.failure,
         timings=attempt.timings,
+        signals=attempt.signals,
     )

@@ -9,8 +9,8 @@ from typing import Literal
 
 from tasks.errors import TransientError
 from tasks.records import CallRef, PlannedCall
+from tasks.schemas import Row
 from tasks.shards import shard_of
-from tasks.tables import Row
 
 Reason = Literal["new", "changed", "retry"]
 
@@ -31,11 +31,15 @@ KNOWN_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do, and why; `standing` counts the calls that need nothing."""
+    """What a run has to do, and why.
+
+    `standing` counts the calls that need nothing, `standing_failed` those of them that failed for good or too often.
+    """
 
     work: tuple[PlannedCall, ...]
     reasons: Mapping[str, int]
     standing: int
+    standing_failed: int
 
 
 def plan_calls(calls: Sequence[CallRef], known: Iterable[Row], shards: int, max_attempts: int) -> Plan:
@@ -50,17 +54,19 @@ def plan_calls(calls: Sequence[CallRef], known: Iterable[Row], shards: int, max_
     rows = {row["call_id"]: row for row in known}
     work: list[PlannedCall] = []
     reasons: Counter[str] = Counter()
+    failed = 0
     for call in calls:
         row = rows.get(call.call_id)
         reason = decide(call, row, max_attempts)
         if reason is None:
+            failed += row is not None and row["outcome"] == "failed"
             continue
         reasons[reason] += 1
         attempt = 1 if row is None or reason == "changed" else _latest(row)[2] + 1
         good = row is not None and row["outcome"] != "failed"
         known_sha256 = row["audio_sha256"] if row is not None and good else None
         work.append(PlannedCall(call, shard_of(call.call_id, shards), attempt, known_sha256))
-    return Plan(tuple(work), dict(sorted(reasons.items())), len(calls) - len(work))
+    return Plan(tuple(work), dict(sorted(reasons.items())), len(calls) - len(work), failed)
 
 
 def decide(call: CallRef, row: Row | None, max_attempts: int) -> Reason | None:

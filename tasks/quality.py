@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tasks.attribute import UNKNOWN_SPEAKER, merge, spans
-from tasks.records import CallMetrics, Quality, Region, Utterance, Word
+from tasks.records import CallMetrics, Quality, Region, SourceFormat, Utterance, Word
 
 # Speech this near to a word, in seconds, counts as covered by it: regions are padded and bridge short pauses.
 COVER_MARGIN_S = 1.0
@@ -16,15 +16,24 @@ LOW_CONFIDENCE = 0.6
 REPETITIVE_COMPRESSION_RATIO = 2.4
 UNCOVERED_SHARE = 0.1
 UNCOVERED_MIN_S = 3.0
+# Codecs that work in blocks, and headers that round, are this far from the length that is declared.
+TRUNCATED_SHARE = 0.01
+TRUNCATED_MIN_S = 1.0
 
 
-def assess(regions: Sequence[tuple[Region, ...]], channels: Sequence[int], utterances: Sequence[Utterance]) -> Quality:
+def assess(
+    regions: Sequence[tuple[Region, ...]],
+    channels: Sequence[int],
+    utterances: Sequence[Utterance],
+    truncated: bool = False,  # noqa: FBT001, FBT002
+) -> Quality:
     """Compare words with speech, and list the reasons for a person to look.
 
     Args:
         regions: for each channel of `channels`, where somebody speaks.
         channels: the file's channels, as utterances name them.
         utterances: what was found in the call.
+        truncated: whether the recording ends before its header says.
     """
     speech_s = sum(region.duration_s for found in regions for region in found)
     uncovered_s = 0.0
@@ -46,6 +55,8 @@ def assess(regions: Sequence[tuple[Region, ...]], channels: Sequence[int], utter
         reasons.append("repetitive_text")
     if any(item.speaker == UNKNOWN_SPEAKER for item in utterances):
         reasons.append("unknown_speaker")
+    if truncated:
+        reasons.append("truncated_audio")
     return Quality(
         speech_s=round(speech_s, 3),
         uncovered_speech_s=_seconds(min(uncovered_s, speech_s)),
@@ -53,6 +64,12 @@ def assess(regions: Sequence[tuple[Region, ...]], channels: Sequence[int], utter
         confidence=confidence,
         review_reasons=tuple(reasons),
     )
+
+
+def is_truncated(source: SourceFormat, duration_s: float) -> bool:
+    """Whether a recording is clearly shorter than its header says."""
+    declared_s = source.declared_s
+    return declared_s is not None and declared_s - duration_s > max(TRUNCATED_MIN_S, TRUNCATED_SHARE * declared_s)
 
 
 def measure(utterances: Sequence[Utterance]) -> CallMetrics:

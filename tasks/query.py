@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,35 @@ def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], lis
             'SELECT * FROM utterances WHERE transcript_id = ? ORDER BY "index"', [rows[0]["transcript_id"]]
         )
         return rows[0], spoken.to_arrow_table().to_pylist()
+
+
+def read_utterances(
+    storage: Storage, call_ids: Sequence[str], month: str | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """What was said in some calls, as far as they were transcribed or found silent.
+
+    Args:
+        storage: the data set.
+        call_ids: which calls.
+        month: only this month, `YYYY-MM`; all when None.
+
+    Returns:
+        the call_id of every such row of `calls` (twice where a call is in two months), and the rows of `utterances`.
+
+    Raises:
+        QueryError: the data set cannot be read.
+    """
+    with connect(storage) as connection, _explained():
+        calls = connection.execute(
+            "SELECT call_id, transcript_id FROM calls"
+            " WHERE outcome <> 'failed' AND list_contains($ids, call_id) AND ($month IS NULL OR month = $month)",
+            {"ids": list(call_ids), "month": month},
+        ).fetchall()
+        spoken = connection.execute(
+            "SELECT * FROM utterances WHERE list_contains($transcripts, transcript_id)",
+            {"transcripts": [transcript for _, transcript in calls]},
+        )
+        return [call_id for call_id, _ in calls], spoken.to_arrow_table().to_pylist()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,16 @@ class Recognizer:
         self._model = model
         self._settings = settings
 
+    def prove(self) -> None:
+        """Encode and decode a second of silence.
+
+        Raises:
+            RuntimeError, ValueError: the model cannot run on its device.
+        """
+        silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
+        segments, _ = self._model.transcribe(silence, language="en", beam_size=1, temperature=0.0, max_new_tokens=4)
+        list(segments)  # decoding is lazy
+
     def recognize(
         self, channels: Samples, regions: Sequence[tuple[Region, ...]], language: str | None = None
     ) -> Recognition:
@@ -42,7 +53,7 @@ class Recognizer:
             language: ISO 639-1; detected over the speech of all channels together when None.
 
         Returns:
-            every segment that has words, ordered by start, with times in the call.
+            every segment that has text, ordered by start, with times in the call.
         """
         speech = [_collect(channel, found) for channel, found in zip(channels, regions, strict=True)]
         if not any(len(samples) for samples in speech):
@@ -81,8 +92,7 @@ class Recognizer:
             for region in regions
         ]
         times = SpeechTimestampsMap(chunks, MODEL_SAMPLING_RATE)
-        segments = (_segment(item, channel, times, language) for item in found)
-        return [segment for segment in segments if segment.words]
+        return [_segment(item, channel, times, language) for item in found if item.text.strip()]
 
 
 def _collect(channel: Samples, regions: tuple[Region, ...]) -> Samples:
@@ -95,11 +105,12 @@ def _collect(channel: Samples, regions: tuple[Region, ...]) -> Samples:
 
 
 def _segment(found: WhisperSegment, channel: int, times: SpeechTimestampsMap, language: str) -> Segment:
-    words = join_pieces([(word.word, _word(word, times)) for word in found.words or () if word.word.strip()], language)
+    aligned = [(word.word, _word(word, times)) for word in found.words or () if word.word.strip()]
+    words = join_pieces(aligned, language) or (_whole(found, times),)
     return Segment(
         channel=channel,
-        start=words[0].start if words else found.start,
-        end=words[-1].end if words else found.end,
+        start=words[0].start,
+        end=words[-1].end,
         text=found.text.strip(),
         words=words,
         avg_logprob=float(found.avg_logprob),
@@ -131,8 +142,18 @@ def join_pieces(pieces: Sequence[tuple[str, Word]], language: str) -> tuple[Word
 
 
 def _word(found: WhisperWord, times: SpeechTimestampsMap) -> Word:
-    """A word with its times in the call: both ends in the region that its middle lies in."""
-    region = times.get_chunk_index((found.start + found.end) / 2)
-    start = times.get_original_time(found.start, region)
-    end = times.get_original_time(found.end, region)
-    return Word(found.word.strip(), round(start, 3), round(max(start, end), 3), float(found.probability))
+    start, end = _times_in_call(found.start, found.end, times)
+    return Word(found.word.strip(), start, end, float(found.probability))
+
+
+def _whole(found: WhisperSegment, times: SpeechTimestampsMap) -> Word:
+    """A segment that the aligner found no words in, as one word: its text is not lost."""
+    start, end = _times_in_call(found.start, found.end, times)
+    return Word(found.text.strip(), start, end, min(1.0, math.exp(found.avg_logprob)))
+
+
+def _times_in_call(start: float, end: float, times: SpeechTimestampsMap) -> tuple[float, float]:
+    """Times in the joined speech as times in the call: both in the region that their middle lies in."""
+    region = times.get_chunk_index((start + end) / 2)
+    first = times.get_original_time(start, region)
+    return round(first, 3), round(max(first, times.get_original_time(end, region)), 3)

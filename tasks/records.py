@@ -53,12 +53,16 @@ class CallRef:
 
 @dataclass(frozen=True, slots=True)
 class SourceFormat:
-    """What the file said of itself: codec name (FFmpeg's), container, native sampling rate and channel count."""
+    """What the file said of itself: codec name (FFmpeg's), container, native sampling rate and channel count.
+
+    `declared_s` is the length that the header states, in seconds; None where it states none.
+    """
 
     codec: str
     container: str
     sampling_rate: int
     channels: int
+    declared_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,86 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelLevels:
+    """Levels of one channel before any gain.
+
+    `loudness_lufs` is None when it holds nothing loud enough to measure; `true_peak_dbtp` is -inf for digital silence;
+    `clipped_ratio` is the share of its samples at full scale.
+    """
+
+    loudness_lufs: float | None
+    true_peak_dbtp: float
+    clipped_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSignals:
+    """What one channel of a recording sounds like, before any gain and any noise reduction.
+
+    `channel` is 0-based, of the file. Levels are in dB relative to full scale, from -120 (digital silence) up.
+    `dc_offset` is the mean, in shares of full scale. `noise_floor_db` is the tenth percentile of the power outside of
+    speech. `snr_db` is active speech (ITU-T P.56) over noise, from 0 to 60; None without speech, or without anything
+    but speech. `bandwidth_hz` is how high speech reaches, at most 8000 and half the recording's sampling rate; None
+    without speech. `silence_ratio` is the share of its time outside of speech regions.
+    """
+
+    channel: int
+    loudness_lufs: float | None
+    true_peak_dbtp: float
+    clipped_ratio: float
+    dc_offset: float
+    noise_floor_db: float | None
+    snr_db: float | None
+    bandwidth_hz: float | None
+    silence_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallSignals:
+    """What a call sounds like: its kept channels, and one figure for the call, that of the worst channel.
+
+    `silence_ratio` is the share of the call in which no channel holds speech. `channel_correlation` is that of the two
+    channels of the file (-1 to 1, without delay); None when it has not two, or one of them is constant.
+    """
+
+    channels: tuple[ChannelSignals, ...]
+    silence_ratio: float
+    channel_correlation: float | None
+
+    @property
+    def snr_db(self) -> float | None:
+        """The lowest SNR of the channels that hold speech."""
+        return min((one.snr_db for one in self.channels if one.snr_db is not None), default=None)
+
+    @property
+    def noise_floor_db(self) -> float | None:
+        """The highest noise floor of the channels."""
+        return max((one.noise_floor_db for one in self.channels if one.noise_floor_db is not None), default=None)
+
+    @property
+    def dc_offset(self) -> float:
+        """The DC offset of the channel that has most of it."""
+        return max((one.dc_offset for one in self.channels), key=abs)
+
+    @property
+    def true_peak_dbtp(self) -> float:
+        """The highest true peak of the channels."""
+        return max(one.true_peak_dbtp for one in self.channels)
+
+    @property
+    def bandwidth_hz(self) -> float | None:
+        """The narrowest band of the channels that hold speech."""
+        return min((one.bandwidth_hz for one in self.channels if one.bandwidth_hz is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedAudio:
     """A call ready for the models: one channel, or one per speaker, at 16 kHz, at the target loudness.
 
-    `source_channels[i]` is the channel of the file that row `i` of `audio.samples` came from. `loudness_lufs` is the
-    measured loudness of the recording before any gain (None when it holds nothing loud enough to measure).
+    `source_channels[i]` is the channel of the file that row `i` of `audio.samples` came from; `recorded` holds the same
+    channels at 16 kHz as they were before noise reduction and gain, until they are measured, and `levels` theirs.
+    `loudness_lufs` is the measured loudness of the recording before any gain (None when it holds nothing loud enough to
+    measure). `channel_correlation` is that of a file's two channels.
     `preprocessing` lists what was done to it, in order, with parameters.
     """
 
@@ -96,6 +175,9 @@ class PreparedAudio:
     loudness_lufs: float | None
     clipped_ratio: float
     preprocessing: tuple[str, ...]
+    recorded: Samples
+    levels: tuple[ChannelLevels, ...]
+    channel_correlation: float | None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -263,8 +345,7 @@ class Failure:
 class Outcome:
     """What became of one attempt at one call.
 
-    Exactly one of `transcript` and `failure` is set. `audio` is None when the recording could not be decoded; its
-    samples are dropped before an outcome is kept (`audio.audio` then holds no samples).
+    Exactly one of `transcript` and `failure` is set. What could not be found out before a failure is None.
     """
 
     call: CallRef
@@ -278,6 +359,7 @@ class Outcome:
     transcript: Transcript | None
     failure: Failure | None
     timings: StageTimings = StageTimings()
+    signals: CallSignals | None = None
 
     @classmethod
     def not_processed(cls, call: CallRef, failure: Failure) -> Outcome:

@@ -19,8 +19,9 @@ from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
 from tasks.records import PlannedCall
+from tasks.schemas import PLANNED, Row
 from tasks.storage import Storage
-from tasks.tables import PLANNED, Row, from_parquet, planned_calls, planned_rows, table_of, to_parquet
+from tasks.tables import from_parquet, planned_calls, planned_rows, table_of, to_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,12 @@ class RunHead:
     bundle_digest: str
     compute_type: str
     fingerprint: str
+    settings_fingerprint: str
     listed_objects: int
     inventory_digest: str
     standing: int
+    standing_failed: int
+    erased: int
     ambiguous: int
     unmatched: int
     reasons: dict[str, int] = field(default_factory=dict)
@@ -52,13 +56,16 @@ class RunHead:
 class RunSummary:
     """What a run did, from the data set itself: the numbers of its certificate.
 
-    Every listed object is in exactly one of `outcomes`, `copied`, `standing`, `ambiguous`, `unmatched` and `missing`.
+    Every listed object is in exactly one of `outcomes`, `copied`, `superseded`, `standing`, `erased`, `ambiguous`,
+    `unmatched` and `missing`. Besides, `outcomes` holds the failed rows that stand for ambiguous call_ids.
 
     Attributes:
         outcomes: calls of this run by outcome.
         errors: failed calls of this run by code.
         copied: objects whose bytes already had a transcript.
-        standing: calls that needed nothing.
+        superseded: calls that a run planned later has done meanwhile.
+        standing: calls that needed nothing; `standing_failed` of them have failed for good or too often.
+        erased: objects of calls that were erased, and are not transcribed again.
         ambiguous: objects whose call_id others claim too.
         unmatched: objects whose key the template does not read.
         other_fingerprints: calls whose outcome stands under other settings or models than today's.
@@ -73,7 +80,10 @@ class RunSummary:
     outcomes: dict[str, int]
     errors: dict[str, int]
     copied: int
+    superseded: int
     standing: int
+    standing_failed: int
+    erased: int
     ambiguous: int
     unmatched: int
     missing: int
@@ -90,8 +100,9 @@ class RunSummary:
     @property
     def accounted(self) -> bool:
         """Whether every listed object is in exactly one place."""
-        parts = sum(self.outcomes.values()) - self._failed_ambiguous + self.copied + self.standing
-        return parts + self.ambiguous + self.unmatched == self.listed_objects and self.missing == 0
+        done = sum(self.outcomes.values()) - self._failed_ambiguous + self.copied + self.superseded
+        others = self.standing + self.erased + self.ambiguous + self.unmatched
+        return done + others == self.listed_objects and self.missing == 0
 
     @property
     def _failed_ambiguous(self) -> int:
@@ -161,12 +172,12 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         jobs: the calls of each job.
         wall_s: how long the run took.
     """
-    columns = ("call_id", "run_id", "outcome", "error_code", "duration_s", "audio_etag", "fingerprint")
+    columns = ("call_id", "run_id", "outcome", "error_code", "duration_s", "audio_sha256", "audio_etag", "fingerprint")
     later = ("last_attempt_run_id", "last_attempt_error_code")
     rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *later))}
     outcomes: Counter[str] = Counter()
     errors: Counter[str] = Counter()
-    copied = missing = 0
+    copied = superseded = missing = 0
     audio_s = 0.0
     for planned in (planned for job in jobs for planned in job):
         row = rows.get(planned.call.call_id)
@@ -181,8 +192,10 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         elif row["last_attempt_run_id"] == head.run_id:
             outcomes["failed"] += 1
             errors[row["last_attempt_error_code"]] += 1
-        elif row["audio_etag"] == planned.call.etag:
+        elif _is_copied(row, planned):
             copied += 1
+        elif max(row["run_id"], row["last_attempt_run_id"] or "") > head.run_id:
+            superseded += 1
         else:
             missing += 1
     ambiguous_rows = _ambiguous_rows(rows.values(), head.run_id)
@@ -195,7 +208,10 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         outcomes={name: count for name, count in sorted(outcomes.items()) if count},
         errors={name: count for name, count in sorted(errors.items()) if count},
         copied=copied,
+        superseded=superseded,
         standing=head.standing,
+        standing_failed=head.standing_failed,
+        erased=head.erased,
         ambiguous=head.ambiguous,
         unmatched=head.unmatched,
         missing=missing,
@@ -204,6 +220,31 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         wall_s=round(wall_s, 3),
         jobs=head.jobs,
     )
+
+
+def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    """What a run did, as lines for people: numbers only, never a word that was spoken."""
+    rows = [("objects listed", f"{summary.listed_objects:,}")]
+    rows += [(name.replace("_", " "), f"{count:,}") for name, count in summary.outcomes.items()]
+    rows += [(f"  {code}", f"{count:,}") for code, count in summary.errors.items()]
+    rows += [
+        ("nothing to do", f"{summary.standing:,}"),
+        ("  of them failed before", f"{summary.standing_failed:,}"),
+        ("copied, same audio", f"{summary.copied:,}"),
+        ("done by a later run", f"{summary.superseded:,}"),
+        ("erased", f"{summary.erased:,}"),
+        ("ambiguous call_id", f"{summary.ambiguous:,}"),
+        ("key not understood", f"{summary.unmatched:,}"),
+        ("missing", f"{summary.missing:,}"),
+        ("under other settings", f"{summary.other_fingerprints:,}"),
+        ("audio", f"{summary.audio_s / 3600:.2f} h"),
+        ("time", f"{summary.wall_s:.0f} s"),
+    ]
+    if summary.audio_s:
+        rows.append(("RTFx, start-up included", f"{summary.audio_s / summary.wall_s:.1f}"))
+    rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
+    always = {"objects listed", "nothing to do", "missing"}
+    return [row for row in rows if row[0] in always or row[1] != "0"]
 
 
 def write_certificate(storage: Storage, head: RunHead, summary: RunSummary, versions: dict[str, str]) -> str:
@@ -217,6 +258,25 @@ def write_certificate(storage: Storage, head: RunHead, summary: RunSummary, vers
     }
     storage.put(key, _json(certificate))
     return storage.object_uri(key)
+
+
+def write_unplanned(storage: Storage, head: RunHead, inventory: Inventory) -> None:
+    """Name every object that is not a call: JSON lines of key, ETag and reason; nothing where there is none."""
+    lines: list[dict[str, str | None]] = [
+        {"key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"}
+        for group in inventory.ambiguous
+        for call in group
+    ]
+    lines += [{"key": key, "etag": None, "reason": "key_not_understood"} for key in inventory.unmatched]
+    if lines:
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        _put_new(storage, f"_runs/{head.run_id}/unplanned.jsonl", content.encode())
+
+
+def _is_copied(row: Row, planned: PlannedCall) -> bool:
+    """Whether the row's transcript stands for the planned object, whose bytes are those it was made of."""
+    same_audio = planned.known_sha256 is not None and row["audio_sha256"] == planned.known_sha256
+    return same_audio and row["audio_etag"] == planned.call.etag
 
 
 def _ambiguous_rows(rows: Iterable[Row], run_id: str) -> int:

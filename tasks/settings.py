@@ -11,8 +11,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
@@ -20,13 +21,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
+from tasks.decoder import DecoderLimits
+from tasks.decoding import RawEncoding, RawFormat
 from tasks.errors import SettingsError
 from tasks.records import CallHints
 from tasks.storage import StorageOptions
 
 ENV_PREFIX = "CALLSCRIBE_"
 CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
+# What Kubernetes puts into every pod beside a Service named callscribe….
+_KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 DEFAULT_CONFIG_FILE = "callscribe.toml"
+ONE_CHANNEL_ENCODINGS = frozenset({"vox", "gsm", "g722", "g726", "g723_1", "g729"})
 
 # What dependencies must be told before they are imported: recorded calls are nobody else's business, and nothing may
 # be fetched in a run.
@@ -40,6 +46,10 @@ PRIVACY_ENVIRONMENT = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PYANNOTE_METRICS_ENABLED": "false",
 }
+
+
+# pydantic-settings asks the class, not the instance, for its sources: `load_settings` tells it here.
+_config_of_this_load: ContextVar[Path | None] = ContextVar("callscribe_config_of_this_load", default=None)
 
 
 class Group(BaseModel):
@@ -58,7 +68,9 @@ class ArchiveSettings(Group):
         "as an attribute of the call.",
     )
     timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
-    language: str | None = Field(None, description="Language of every call (ISO 639-1); detected per call when unset.")
+    language: str | None = Field(
+        None, pattern=r"^[a-z]{2,3}$", description="Language of every call (ISO 639-1); detected per call when unset."
+    )
     speakers: int | None = Field(
         None, ge=1, description="How many people speak in every call, where that is known; else it is found out."
     )
@@ -68,10 +80,44 @@ class ArchiveSettings(Group):
     )
     max_bytes: int = Field(2_000_000_000, gt=0, description="Largest object accepted, in bytes.")
     max_duration_s: float = Field(4 * 3600, gt=0, description="Longest recording accepted, in seconds.")
+    raw_encoding: RawEncoding | None = Field(
+        None,
+        description="Encoding of headerless recordings (mulaw, alaw, s8, u8, s16le, s16be, vox, gsm, g722, g726, "
+        "g723_1, g729); unset: they are not read.",
+    )
+    raw_sampling_rate: int | None = Field(
+        None, ge=1000, le=768_000, description="Sampling rate of headerless recordings, in Hz."
+    )
+    raw_channels: int | None = Field(None, ge=1, le=64, description="Channels of headerless recordings, interleaved.")
+    raw_extensions: tuple[str, ...] = Field(
+        (),
+        description="Extensions of the files that are read so, where no decoder recognises them, such as "
+        '`["ulaw", "raw"]`.',
+    )
 
     def hints(self) -> CallHints:
         """What is known of every call of the archive."""
         return CallHints(self.language, self.channel_roles, self.speakers)
+
+    def raw_format(self, key: str) -> RawFormat | None:
+        """How a file of this name is read where no decoder recognises it; None: it is not."""
+        if self.raw_encoding is None or self.raw_sampling_rate is None or self.raw_channels is None:
+            return None
+        extension = PurePosixPath(key).suffix.lower().removeprefix(".")
+        if extension not in {given.lower().removeprefix(".") for given in self.raw_extensions}:
+            return None
+        return RawFormat(self.raw_encoding, self.raw_sampling_rate, self.raw_channels)
+
+    @model_validator(mode="after")
+    def _raw_is_said_whole(self) -> ArchiveSettings:
+        said = [self.raw_encoding, self.raw_sampling_rate, self.raw_channels, self.raw_extensions or None]
+        if any(part is not None for part in said) and None in said:
+            message = "raw_encoding, raw_sampling_rate, raw_channels and raw_extensions are set together or not at all"
+            raise ValueError(message)
+        if self.raw_encoding in ONE_CHANNEL_ENCODINGS and self.raw_channels != 1:
+            message = f"headerless {self.raw_encoding} has one channel (raw_channels)"
+            raise ValueError(message)
+        return self
 
     @field_validator("timezone")
     @classmethod
@@ -136,6 +182,26 @@ class StorageSettings(Group):
     def options(self) -> StorageOptions:
         """As the storage wants them."""
         return StorageOptions(**self.model_dump())
+
+
+class DecoderSettings(Group):
+    """What decoding one call may cost, in a process of its own."""
+
+    max_memory_bytes: int = Field(
+        DecoderLimits.max_memory_bytes, ge=10_000_000, description="Memory that decoding a call may take, in bytes."
+    )
+    max_cpu_s: float = Field(DecoderLimits.max_cpu_s, gt=0, description="CPU time that decoding a call may take, s.")
+    max_wall_s: float = Field(DecoderLimits.max_wall_s, gt=0, description="Time that decoding a call may take, s.")
+    max_output_bytes: int = Field(
+        DecoderLimits.max_output_bytes, gt=0, description="Bytes of float32 samples that a call may decode to."
+    )
+    calls_per_process: int = Field(
+        DecoderLimits.calls_per_process, ge=1, description="Calls after which a decoder's process is replaced."
+    )
+
+    def limits(self) -> DecoderLimits:
+        """As the decoder wants them."""
+        return DecoderLimits(**self.model_dump())
 
 
 class AudioSettings(Group):
@@ -215,7 +281,7 @@ class RunSettings(Group):
     )
     max_attempts: int = Field(3, ge=1, description="Tries of a call that fails for a passing reason.")
     commit_every_s: float = Field(
-        600.0, gt=0, description="Finished calls are committed at least this often, in seconds; a crash loses no more."
+        600.0, gt=0, description="Finished calls are committed when a call ends and so many seconds have passed."
     )
     loader_threads: int = Field(2, ge=1, description="Calls that are fetched and decoded ahead of the models.")
 
@@ -230,12 +296,10 @@ class Settings(BaseSettings):
         frozen=True,
         nested_model_default_partial_update=True,
     )
-    # Set by `load_settings` around one construction: pydantic-settings asks for its sources on the class.
-    config_file: ClassVar[Path | None] = None
-
     archive: ArchiveSettings = ArchiveSettings()
     transcripts: TranscriptsSettings = TranscriptsSettings()
     storage: StorageSettings = StorageSettings()
+    decoder: DecoderSettings = DecoderSettings()
     audio: AudioSettings = AudioSettings()
     vad: VadSettings = VadSettings()
     recognizer: RecognizerSettings = RecognizerSettings()
@@ -254,7 +318,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Overrides, then the environment, then the TOML file; no dot-env and no secret files."""
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=cls.config_file))
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, toml_file=_config_of_this_load.get()),
+        )
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
@@ -274,7 +342,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
     }
     file = _config_file(config)
     _refuse_unknown_groups()
-    Settings.config_file = file
+    token = _config_of_this_load.set(file)
     try:
         # mypy: the groups are keyword arguments of a generated constructor.
         return Settings(**cast("dict[str, Any]", {group: values for group, values in given.items() if values}))
@@ -290,7 +358,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
         message = f"{file} is not valid TOML: {error}"
         raise SettingsError(message) from error
     finally:
-        Settings.config_file = None
+        _config_of_this_load.reset(token)
 
 
 def prepare_environment() -> None:
@@ -318,7 +386,7 @@ def setting_rows() -> list[tuple[str, str, str]]:
         model = cast("type[Group]", group.annotation)
         for name, field in model.model_fields.items():
             default = field.default
-            shown = "" if default is None else str(default).replace(str(Path.home()), "~")
+            shown = "" if default is None else str(default).replace(platformdirs.user_cache_dir(), "~/.cache")
             rows.append((f"{group_name}.{name}", shown, field.description or ""))
     return rows
 
@@ -335,11 +403,13 @@ def _config_file(config: Path | None) -> Path | None:
 
 
 def _refuse_unknown_groups() -> None:
-    """pydantic-settings passes over variables of groups that do not exist; a mistyped name must not go unseen."""
+    """pydantic-settings passes over variables that it does not know; a mistyped name must not go unseen."""
     for name in sorted(os.environ):
+        if not name.upper().startswith(ENV_PREFIX) or name.upper() == CONFIG_VARIABLE or _KUBERNETES.search(name):
+            continue
         group, delimiter, _ = name.upper().removeprefix(ENV_PREFIX).partition("__")
-        if name.upper().startswith(ENV_PREFIX) and delimiter and group.lower() not in Settings.model_fields:
-            message = f"wrong setting: environment variable {name}: no such setting"
+        if not delimiter or group.lower() not in Settings.model_fields:
+            message = f"wrong setting: environment variable {name}: no such setting; names are CALLSCRIBE_GROUP__NAME"
             raise SettingsError(message)
 
 

@@ -1,14 +1,10 @@
-"""The two tables: their schemas, rows in and out, Parquet bytes. The only importer of pyarrow.
-
-Every column says its unit and meaning in its field metadata (`comment`). Columns are only ever added.
-"""
+"""The two tables: rows in and out, Parquet bytes, Arrow data sets. pyarrow is used here and in `schemas.py` alone."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,141 +14,13 @@ import pyarrow.parquet as pq
 
 from tasks.errors import QueryError
 from tasks.fingerprint import transcript_id
-from tasks.records import CallHints, CallRef, Outcome, PlannedCall, Provenance, Utterance
+from tasks.records import CallHints, CallRef, CallSignals, Outcome, PlannedCall, Provenance, Utterance
+from tasks.schemas import CALLS, SCHEMA_VERSION, SCHEMAS, Row
 from tasks.shards import Table
 from tasks.storage import DirectAccess, FolderAccess
 
-SCHEMA_VERSION = 1
 _VERSION_KEY = b"callscribe.schema_version"
 _WRITE_KEY = b"callscribe.write_id"
-
-_time = pa.timestamp("us", tz="UTC")
-_text_map = pa.map_(pa.string(), pa.string())
-_second_map = pa.map_(pa.string(), pa.float64())
-
-
-def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"comment": comment})
-
-
-CALLS = pa.schema(
-    [
-        _column("call_id", pa.string(), "identity of the call; one row per call and month"),
-        _column("transcript_id", pa.string(), "identity of the transcript; joins `utterances`"),
-        _column("audio_uri", pa.string(), "where the recording lies"),
-        _column("audio_etag", pa.string(), "ETag of the object that was read"),
-        _column("audio_sha256", pa.string(), "SHA-256 of the bytes that were read; null when they could not be"),
-        _column("audio_bytes", pa.int64(), "size of the object, bytes"),
-        _column("started_at", _time, "when the call began (UTC); null when the archive does not say"),
-        _column("duration_s", pa.float64(), "length of the recording, seconds; null when it does not decode"),
-        _column("codec", pa.string(), "codec of the recording, by FFmpeg's name"),
-        _column("container", pa.string(), "container of the recording, by FFmpeg's name"),
-        _column("sampling_rate", pa.int32(), "sampling rate of the recording, Hz"),
-        _column("channels", pa.int32(), "channels of the recording"),
-        _column(
-            "channel_layout", pa.string(), "mono; dual_mono, one_sided (treated as mono); separate (one a speaker)"
-        ),
-        _column("channel_roles", pa.list_(pa.string()), "what each channel carries, where channels are separate"),
-        _column("outcome", pa.string(), "transcribed, no_speech or failed"),
-        _column("error_code", pa.string(), "stable code of the failure; null unless failed"),
-        _column("error", pa.string(), "one sentence about the failure; null unless failed"),
-        _column("language", pa.string(), "language of the call, ISO 639-1"),
-        _column("language_probability", pa.float64(), "how sure the detection was, 0 to 1; null when it was given"),
-        _column("speakers", pa.list_(pa.string()), "speakers: roles, or anonymous clusters SPEAKER_00, …"),
-        _column("speech_s", pa.float64(), "detected speech, summed over channels, seconds"),
-        _column("loudness_lufs", pa.float64(), "integrated loudness of the recording (EBU R 128), LUFS"),
-        _column("clipped_ratio", pa.float64(), "share of samples at full scale, 0 to 1"),
-        _column("preprocessing", pa.list_(pa.string()), "steps done to the sound before the models, in order"),
-        _column("uncovered_speech_s", pa.float64(), "speech that no word covers, seconds"),
-        _column("unsupported_words", pa.int32(), "words without speech under them"),
-        _column("confidence", pa.float64(), "mean word probability, 0 to 1; null without words"),
-        _column("review", pa.bool_(), "whether a person should look"),
-        _column("review_reasons", pa.list_(pa.string()), "why a person should look"),
-        _column("talk_s", _second_map, "talk time of each speaker, seconds"),
-        _column("overlap_s", pa.float64(), "time in which two or more talk, seconds"),
-        _column("interruptions", pa.int32(), "times that somebody starts while another speaks and goes on after"),
-        _column("longest_silence_s", pa.float64(), "longest time between utterances, seconds"),
-        _column("words", pa.int32(), "words in the transcript"),
-        _column("words_per_minute", pa.float64(), "words per minute of talk; null without talk"),
-        _column("bundle", pa.string(), "name of the model bundle"),
-        _column("bundle_digest", pa.string(), "digest of the model bundle's files, SHA-256"),
-        _column("fingerprint", pa.string(), "hash of everything that can change the transcript"),
-        _column("run_id", pa.string(), "run that wrote the row; sorts by the time of planning"),
-        _column("job", pa.int32(), "job of the run"),
-        _column("attempt", pa.int32(), "try at these bytes, from 1"),
-        _column("device", pa.string(), "device that ran the models"),
-        _column("compute_type", pa.string(), "number format that the recogniser computed in"),
-        _column("load_s", pa.float64(), "fetching, decoding and preparing, wall seconds"),
-        _column("vad_s", pa.float64(), "speech detection, wall seconds"),
-        _column("recognize_s", pa.float64(), "recognition, wall seconds"),
-        _column("diarize_s", pa.float64(), "diarization, wall seconds"),
-        _column("transcribed_at", _time, "when the row was made (UTC)"),
-        _column("last_attempt_at", _time, "a later try that failed and left this row standing: when (UTC)"),
-        _column("last_attempt_run_id", pa.string(), "… in which run"),
-        _column("last_attempt_etag", pa.string(), "… at which ETag"),
-        _column("last_attempt_error_code", pa.string(), "… with which code"),
-        _column("last_attempt_error", pa.string(), "… with which sentence"),
-        _column("last_attempt", pa.int32(), "… the how manieth at those bytes"),
-        _column("attributes", _text_map, "what the archive's key or manifest says beyond the known columns"),
-    ]
-)
-
-_WORD = pa.struct(
-    [
-        _column("text", pa.string(), "the word as the recogniser wrote it"),
-        _column("start", pa.float64(), "start, seconds from the start of the call"),
-        _column("end", pa.float64(), "end, seconds from the start of the call"),
-        _column("probability", pa.float64(), "the recogniser's probability, 0 to 1"),
-    ]
-)
-
-UTTERANCES = pa.schema(
-    [
-        _column("call_id", pa.string(), "identity of the call"),
-        _column("transcript_id", pa.string(), "identity of the transcript; joins `calls`"),
-        _column("index", pa.int32(), "number of the utterance in its call, from 0, by start"),
-        _column("speaker", pa.string(), "role, or anonymous cluster SPEAKER_00, …, or UNKNOWN"),
-        _column("channel", pa.int32(), "channel of the recording, from 0"),
-        _column("start", pa.float64(), "start, seconds from the start of the call"),
-        _column("end", pa.float64(), "end, seconds from the start of the call"),
-        _column("text", pa.string(), "what was said"),
-        _column("language", pa.string(), "language, ISO 639-1"),
-        _column("confidence", pa.float64(), "mean word probability, 0 to 1"),
-        _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of the segment it lies in"),
-        _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
-        _column("compression_ratio", pa.float64(), "gzip ratio of the segment's text; high means repetition"),
-        _column("overlap", pa.bool_(), "whether somebody else speaks in the same time"),
-        _column("flags", pa.list_(pa.string()), "doubts about this utterance"),
-        _column("words", pa.list_(_WORD), "the words with their times"),
-    ]
-)
-
-PLANNED = pa.schema(
-    [
-        _column("call_id", pa.string(), "identity of the call"),
-        _column("month", pa.string(), "month of the call, YYYY-MM"),
-        _column("key", pa.string(), "key in the archive"),
-        _column("uri", pa.string(), "URI of the object"),
-        _column("etag", pa.string(), "ETag that was listed"),
-        _column("size_bytes", pa.int64(), "size, bytes"),
-        _column("started_at", _time, "when the call began (UTC)"),
-        _column("language", pa.string(), "language hint"),
-        _column("channel_roles", pa.list_(pa.string()), "role of each channel"),
-        _column("speaker_count", pa.int32(), "speaker count hint"),
-        _column("attributes", _text_map, "other fields of the key"),
-        _column("shard", pa.int32(), "shard of the call"),
-        _column("attempt", pa.int32(), "try at these bytes, from 1"),
-        _column("known_sha256", pa.string(), "digest of bytes that have a good transcript"),
-    ]
-)
-
-SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}
-Row = dict[str, Any]
-
-
-def column_rows(name: Table) -> list[tuple[str, str, str]]:
-    """Every column of a table as (name, type, meaning), for the documentation."""
-    return [(field.name, str(field.type), field.metadata[b"comment"].decode()) for field in SCHEMAS[name]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +69,12 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         row |= {
             "codec": outcome.source.codec,
             "container": outcome.source.container,
+            "declared_duration_s": outcome.source.declared_s,
             "sampling_rate": outcome.source.sampling_rate,
             "channels": outcome.source.channels,
         }
+    if outcome.signals is not None:
+        row |= _signals_columns(outcome.signals)
     if outcome.layout == "separate":
         row["channel_roles"] = list(call.hints.channel_roles)
     if failure is not None:
@@ -320,11 +191,6 @@ def write_id_of(content: bytes) -> str:
     return str(metadata.get(_WRITE_KEY, b"").decode())
 
 
-def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
-    """The rows whose column holds none of the values."""
-    return table.filter(pc.invert(pc.is_in(table[column], pa.array(list(values), pa.string()))))
-
-
 def only(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
     """The rows whose column holds one of the values."""
     return table.filter(pc.is_in(table[column], values.combine_chunks()))
@@ -372,6 +238,19 @@ def _filesystem(access: DirectAccess) -> tuple[pafs.FileSystem, str]:
         tls_ca_file_path=access.ca_bundle or "",
     )
     return filesystem, f"{access.bucket}/{access.prefix}".rstrip("/")
+
+
+def _signals_columns(signals: CallSignals) -> Row:
+    return {
+        "true_peak_dbtp": signals.true_peak_dbtp,
+        "dc_offset": signals.dc_offset,
+        "noise_floor_db": signals.noise_floor_db,
+        "snr_db": signals.snr_db,
+        "bandwidth_hz": signals.bandwidth_hz,
+        "silence_ratio": signals.silence_ratio,
+        "channel_correlation": signals.channel_correlation,
+        "channel_signals": [asdict(channel) for channel in signals.channels],
+    }
 
 
 def _utterance_row(utterance: Utterance, call_id: str, identity: str) -> Row:

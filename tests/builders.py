@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from tasks.records import (
     CallMetrics,
     CallRef,
+    CallSignals,
+    ChannelSignals,
     Failure,
     Outcome,
     PlannedCall,
@@ -125,7 +127,28 @@ def planned_call(call: CallRef | str = "call-1", **changes: object) -> PlannedCa
 
 def source_format(**changes: object) -> SourceFormat:
     """Mono mu-law in a WAV file."""
-    return replace(SourceFormat(codec="pcm_mulaw", container="wav", sampling_rate=8000, channels=1), **changes)
+    return replace(SourceFormat("pcm_mulaw", "wav", sampling_rate=8000, channels=1, declared_s=12.0), **changes)
+
+
+def channel_signals(**changes: object) -> ChannelSignals:
+    """One good channel of the telephone."""
+    plain = ChannelSignals(
+        channel=0,
+        loudness_lufs=-27.5,
+        true_peak_dbtp=-3.0,
+        clipped_ratio=0.0,
+        dc_offset=0.0,
+        noise_floor_db=-60.0,
+        snr_db=30.0,
+        bandwidth_hz=3500.0,
+        silence_ratio=0.2,
+    )
+    return replace(plain, **changes)
+
+
+def call_signals(*channels: ChannelSignals, **changes: object) -> CallSignals:
+    """The signals of a call of these channels (of one good one when none are given)."""
+    return replace(CallSignals(channels or (channel_signals(),), 0.2, None), **changes)
 
 
 def quality(**changes: object) -> Quality:
@@ -187,6 +210,7 @@ def outcome(call: CallRef | str = "call-1", **changes: object) -> Outcome:
         transcript=None if changes.get("failure") is not None else transcript(),
         failure=None,
         timings=StageTimings(load_s=0.1, vad_s=0.2, recognize_s=1.5, diarize_s=0.5),
+        signals=call_signals(),
     )
     return replace(plain, **changes)
 

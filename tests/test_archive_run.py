@@ -24,7 +24,7 @@ import soundfile
 from builders import segment, turn, words
 from conftest import BUCKET
 
-from flows.archive import archive_run, summary_rows
+from flows.archive import archive_run
 from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
 from flows.s3_server import LocalS3Server
@@ -37,9 +37,9 @@ from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.recognize import Recognizer
 from tasks.records import CopiedAudio, Outcome, Recognition, Region, Samples, Turn
-from tasks.runs import RunSummary, read_head, read_job
+from tasks.runs import RunSummary, read_head, read_job, summary_rows
+from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
-from tasks.tables import Row
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -176,7 +176,7 @@ class World:
             "archive": {"key_template": TEMPLATE, "max_bytes": MAX_BYTES, "max_duration_s": MAX_DURATION_S},
             "transcripts": {"monthly_hours": 3.0, "hours_per_shard": 1.0},
             "models": {"bundle": "stand-in", "folder": str(self.models.bundle.folder.parent)},
-            "run": {"job_hours": 0.006, "commit_every_s": 0.001, "max_attempts": 2},
+            "run": {"job_hours": 0.006, "commit_every_s": 1e-9, "max_attempts": 2},
         }
         return {group: plain.get(group, {}) | more.get(group, {}) for group in plain | more}
 
@@ -398,7 +398,9 @@ def test_a_run_without_work_does_nothing(story: World) -> None:
     assert before.rows == idle.rows
     assert (14, 2, 1) == (idle.summary.standing, idle.summary.ambiguous, idle.summary.unmatched)
     written = {info.key for info in story.transcripts.list(f"_runs/{idle.summary.run_id}/")}
-    assert {f"_runs/{idle.summary.run_id}/{name}" for name in ("plan.json", "certificate.json")} == written
+    assert {
+        f"_runs/{idle.summary.run_id}/{name}" for name in ("plan.json", "unplanned.jsonl", "certificate.json")
+    } == written
 
 
 def test_a_replaced_object_is_done_again(story: World) -> None:
@@ -521,7 +523,7 @@ def test_a_job_with_other_models(world: World, monkeypatch: pytest.MonkeyPatch) 
     pull_bundle(folder, "other", build, lambda _: None)
     others = Models(open_bundle(folder, "other"), world.models.device, world.models.recognizer, world.models.diarizer)
     monkeypatch.setattr("flows.job.loaded_models", lambda _settings: others)
-    with pytest.raises(SettingsError, match="a run uses one bundle throughout"):
+    with pytest.raises(SettingsError, match=r"was planned with bundle 'stand-in'.* this machine has 'other'"):
         transcribe_job(world.transcripts.uri, run.summary.run_id, 1, world.overrides())
 
 

@@ -1,22 +1,18 @@
-"""Decoding by content, channels, resampling, loudness and true peak."""
+"""Channels, resampling, loudness and true peak."""
 
-import io
 import math
 from collections.abc import Callable
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-import soundfile
 from builders import source_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sounds import SECOND, noise, silence, sine
 
 from tasks.audio import (
     MODEL_SAMPLING_RATE,
     TRUE_PEAK_BLOCK,
-    decode,
     distinct_channels,
     integrated_loudness,
     loudness_gain_db,
@@ -24,33 +20,8 @@ from tasks.audio import (
     resample,
     true_peak_dbtp,
 )
-from tasks.errors import TooLong, UndecodableAudio, ZeroLengthAudio
 from tasks.records import Audio, Samples
 from tasks.settings import AudioSettings
-
-NO_LIMIT_S = 3600.0
-SECOND = MODEL_SAMPLING_RATE
-
-# --------------------------------------------------------------------------------------------- sounds and files
-
-
-def sine(
-    hz: float, seconds: float = 1.0, peak: float = 0.5, rate: int = MODEL_SAMPLING_RATE, phase: float = 0.0
-) -> Samples:
-    """A sine of one channel."""
-    times = np.arange(round(seconds * rate)) / rate
-    return (peak * np.sin(2 * np.pi * hz * times + phase)).astype(np.float32)
-
-
-def noise(seed: int = 1, seconds: float = 1.0, level: float = 0.1) -> Samples:
-    """White noise of one channel; another seed is another sound."""
-    samples = np.random.default_rng(seed).standard_normal(round(seconds * SECOND))
-    return (level * samples).astype(np.float32)
-
-
-def silence(seconds: float = 1.0) -> Samples:
-    """Digital silence of one channel."""
-    return np.zeros(round(seconds * SECOND), dtype=np.float32)
 
 
 def faint(seed: int = 9, seconds: float = 1.0) -> Samples:
@@ -58,186 +29,9 @@ def faint(seed: int = 9, seconds: float = 1.0) -> Samples:
     return noise(seed, seconds, level=0.0008)
 
 
-def encoded(samples: Samples, rate: int, kind: str, subtype: str | None = None) -> bytes:
-    """`[sample]` or `[sample, channel]` as the bytes of a file."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return file.getvalue()
-
-
-def recorded(path: Path, data: bytes) -> Path:
-    """A file with these bytes."""
-    path.write_bytes(data)
-    return path
-
-
-def wav(seconds: float = 1.0, rate: int = 8000) -> bytes:
-    """A WAV file of 16-bit samples."""
-    return encoded(sine(440, seconds, rate=rate), rate, "WAV", "PCM_16")
-
-
-def video_only(path: Path) -> Path:
-    """A Matroska file with pictures and no sound."""
-    with av.open(str(path), "w", format="matroska") as container:
-        stream = container.add_stream("mpeg4", rate=25, options=None)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
-        container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
-
-
 def prepared(samples: Samples, rate: int = MODEL_SAMPLING_RATE, **settings: object):  # noqa: ANN201
     """`prepare` with the given audio settings."""
     return prepare(Audio(samples, rate), source_format(channels=samples.shape[0]), AudioSettings(**settings))
-
-
-# ------------------------------------------------------------------------------------------------------- decode
-
-
-@pytest.mark.parametrize(
-    ("kind", "subtype", "codec", "container", "rate", "decoded_rate", "tolerance"),
-    [
-        ("WAV", "PCM_16", "pcm_s16le", "wav", 8000, 8000, 0.001),
-        ("WAV", "PCM_24", "pcm_s24le", "wav", 44100, 44100, 0.001),
-        ("WAV", "FLOAT", "pcm_f32le", "wav", 16000, 16000, 0.001),
-        ("WAV", "PCM_U8", "pcm_u8", "wav", 8000, 8000, 0.02),
-        ("WAV", "ULAW", "pcm_mulaw", "wav", 8000, 8000, 0.02),
-        ("WAV", "ALAW", "pcm_alaw", "wav", 8000, 8000, 0.02),
-        ("FLAC", "PCM_16", "flac", "flac", 8000, 8000, 0.001),
-        ("MP3", None, "mp3", "mp3", 16000, 16000, 0.1),
-        ("OGG", "VORBIS", "vorbis", "ogg", 8000, 8000, 0.1),
-        ("OGG", "OPUS", "opus", "ogg", 8000, 48000, 0.1),
-    ],
-)
-def test_what_recorders_write_is_decoded(
-    tmp_path: Path, kind: str, subtype: str | None, codec: str, container: str, rate: int, decoded_rate: int,
-    tolerance: float,
-) -> None:  # fmt: skip
-    """Every usual format gives its samples, at its own rate and level, and says what it was."""
-    sound = sine(440, 1.0, 0.5, rate)
-    audio, source = decode(recorded(tmp_path / "call", encoded(sound, rate, kind, subtype)), NO_LIMIT_S)
-    assert source.codec.startswith(codec)
-    assert (container, decoded_rate, 1) == (source.container, source.sampling_rate, source.channels)
-    assert (decoded_rate, 1, np.float32) == (audio.sampling_rate, audio.channels, audio.samples.dtype)
-    assert pytest.approx(1.0, abs=0.03) == audio.duration_s
-    middle = audio.samples[0, decoded_rate // 4 : 3 * decoded_rate // 4]
-    assert pytest.approx(0.5, abs=tolerance) == float(np.max(np.abs(middle)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "subtype", "channels"),
-    [
-        ("WAV", "PCM_16", 2),
-        ("WAV", "PCM_16", 3),
-        ("WAV", "ULAW", 2),
-        ("WAV", "ALAW", 4),
-        ("FLAC", "PCM_16", 2),
-        ("FLAC", "PCM_16", 8),  # PyAV 18 crashed the process from eight planar channels on
-        ("WAV", "PCM_16", 16),
-        ("MP3", None, 2),
-    ],
-)
-def test_channels_stay_apart(tmp_path: Path, kind: str, subtype: str | None, channels: int) -> None:
-    """What one channel carries is in no other after decoding, and their order stays."""
-    sound = np.zeros((4000 * channels, channels), dtype=np.float32)
-    for index in range(channels):
-        sound[4000 * index : 4000 * (index + 1), index] = sine(440, 0.5, 0.5, 8000)
-    audio, source = decode(recorded(tmp_path / "call", encoded(sound, 8000, kind, subtype)), NO_LIMIT_S)
-    assert channels == audio.channels == source.channels
-    loudest = [
-        int(np.argmax(np.abs(audio.samples[:, 4000 * index + 1500 : 4000 * index + 2500]).max(axis=1)))
-        for index in range(channels)
-    ]
-    assert list(range(channels)) == loudest
-
-
-@pytest.mark.parametrize("name", ["call.mp3", "call.flac", "call.txt", "call", "call.wav.gz", "call.m3u8"])
-def test_content_decides_not_the_name(tmp_path: Path, name: str) -> None:
-    """A WAV file is a WAV file whatever it is called."""
-    audio, source = decode(recorded(tmp_path / name, wav()), NO_LIMIT_S)
-    assert ("wav", 8000) == (source.container, audio.samples.shape[1])
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\x00",
-        b"RIFF",
-        bytes(5000),
-        np.random.default_rng(0).bytes(5000),
-        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
-        b"The number you have dialled is not in service.\n" * 50,
-        wav()[:36],
-    ],
-    ids=["empty", "one byte", "four bytes", "zeros", "random", "xml", "text", "half a header"],
-)
-def test_what_is_no_sound_is_refused(tmp_path: Path, data: bytes) -> None:
-    """Bytes that no decoder makes sound of are `undecodable_audio`, in one sentence without the path."""
-    with pytest.raises(UndecodableAudio) as caught:
-        decode(recorded(tmp_path / "call.wav", data), NO_LIMIT_S)
-    assert str(tmp_path) not in caught.value.message
-    assert ("undecodable_audio", False) == (caught.value.code, caught.value.transient)
-
-
-def test_a_damaged_mp3_is_refused() -> None:
-    """The demo's MP3, of which every byte lost its high bit, holds no frame that decodes."""
-    with pytest.raises(UndecodableAudio):
-        decode(Path("evaluation/sets/demo/archive/2026/10/14/demo-0007.mp3"), NO_LIMIT_S)
-
-
-def test_frames_that_all_fail(tmp_path: Path) -> None:
-    """A file whose only frame is cut short is damaged, which is not the same as empty."""
-    data = encoded(noise(1, 0.2), 16000, "FLAC", "PCM_16")
-    with pytest.raises(UndecodableAudio, match="none of the flac frames in the flac file can be decoded"):
-        decode(recorded(tmp_path / "call.flac", data[: len(data) // 2]), NO_LIMIT_S)
-
-
-def test_no_audio_stream(tmp_path: Path) -> None:
-    """A file of pictures alone says so."""
-    with pytest.raises(UndecodableAudio, match="no audio stream"):
-        decode(video_only(tmp_path / "call.mkv"), NO_LIMIT_S)
-
-
-@pytest.mark.parametrize("kept", [0.9, 0.5, 0.1])
-def test_a_truncated_wav_gives_what_is_there(tmp_path: Path, kept: float) -> None:
-    """A recorder that lost power leaves a header that promises too much: what was written is decoded."""
-    data = wav(2.0)
-    cut = 44 + 2 * round(16000 * kept)
-    audio, _ = decode(recorded(tmp_path / "call.wav", data[:cut]), NO_LIMIT_S)
-    whole, _ = decode(recorded(tmp_path / "whole.wav", data), NO_LIMIT_S)
-    assert round(16000 * kept) == audio.samples.shape[1]
-    assert np.array_equal(whole.samples[:, : audio.samples.shape[1]], audio.samples)
-
-
-def test_a_damaged_stretch_is_left_out(tmp_path: Path) -> None:
-    """Zeros in the middle of an MP3 cost the frames that they hit, and no more."""
-    data = bytearray(encoded(sine(440, 8.0, 0.5, 16000), 16000, "MP3"))
-    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
-    audio, _ = decode(recorded(tmp_path / "call.mp3", bytes(data)), NO_LIMIT_S)
-    assert 7.0 < audio.duration_s < 8.2
-
-
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "ULAW"), ("OGG", "VORBIS")])
-def test_a_valid_file_without_samples(tmp_path: Path, kind: str, subtype: str) -> None:
-    """A recording of no length is sound, of no length."""
-    data = encoded(np.zeros(0, dtype=np.float32), 8000, kind, subtype)
-    with pytest.raises(ZeroLengthAudio, match="holds no samples") as caught:
-        decode(recorded(tmp_path / "call", data), NO_LIMIT_S)
-    assert ("zero_length_audio", False) == (caught.value.code, caught.value.transient)
-
-
-@pytest.mark.parametrize(("limit_s", "accepted"), [(2.0, True), (1.999, False), (0.5, False), (3.0, True)])
-def test_too_long(tmp_path: Path, limit_s: float, accepted: bool) -> None:
-    """A recording of exactly the limit is accepted; a longer one names the setting."""
-    path = recorded(tmp_path / "call.wav", wav(2.0))
-    if accepted:
-        assert 2.0 == decode(path, limit_s)[0].duration_s
-        return
-    with pytest.raises(TooLong, match=r"limit of .* s \(archive.max_duration_s\)") as caught:
-        decode(path, limit_s)
-    assert ("too_long", False) == (caught.value.code, caught.value.transient)
 
 
 # --------------------------------------------------------------------------------------------- distinct_channels

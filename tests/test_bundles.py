@@ -27,7 +27,6 @@ from tasks.bundles import (
     describe_file,
     open_bundle,
     pull_bundle,
-    remove_bundle,
     require_digest,
 )
 from tasks.checkpoints import load_plain, load_tensors
@@ -325,11 +324,17 @@ def test_damaged_bundle_is_refused(models: Path, damage: Callable[[Path], object
 
 @pytest.mark.parametrize("damage", [damage for damage, _ in DAMAGE.values()], ids=DAMAGE)
 def test_force_mends(models: Path, damage: Callable[[Path], object]) -> None:
-    """Removing and pulling, which is what `--force` does, mends every kind of damage."""
+    """Pulling anew, which is what `--force` does, mends every kind of damage."""
     damage(models / "tiny")
-    remove_bundle(models, "tiny")
-    assert "not pulled" == bundle_state(models, "tiny")
-    assert (True, TINY_DIGEST) == (pull_bundle(models, "tiny", build_tiny, silent)[1], _digest(models))
+    built = pull_bundle(models, "tiny", build_tiny, silent, anew=True)[1]
+    assert (True, TINY_DIGEST) == (built, _digest(models))
+
+
+def test_force_keeps_what_it_cannot_replace(models: Path) -> None:
+    """Pulling anew where nothing can be fetched leaves the bundle that was there."""
+    with pytest.raises(ZeroDivisionError):
+        pull_bundle(models, "tiny", lambda _folder, _say: 1 // 0, silent, anew=True)  # type: ignore[arg-type,return-value]
+    assert TINY_DIGEST == _digest(models)
 
 
 def test_unreadable_bundle(models: Path) -> None:
@@ -352,14 +357,6 @@ def test_unreadable_bundle(models: Path) -> None:
     finally:
         models.chmod(0o755)
     assert told.startswith(f"model bundle 'tiny' in {models / 'tiny'} cannot be read by this user: [Errno 13]")
-
-
-def test_remove(models: Path) -> None:
-    """Removing takes that bundle alone, and removing nothing is no error."""
-    pull_bundle(models, "other", build_tiny, silent)
-    remove_bundle(models, "tiny")
-    remove_bundle(models, "never-there")
-    assert ["other"] == [path.name for path in models.iterdir()]
 
 
 def test_state_of_a_whole_bundle(models: Path) -> None:

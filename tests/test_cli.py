@@ -158,16 +158,21 @@ def test_wrong_usage_of_the_installed_command(tmp_path: Path) -> None:
     assert_one_sentence(callscribe("run", "--month", "2026-13", cwd=tmp_path), 2, "must be YYYY-MM")
 
 
-def test_wrong_settings(tmp_path: Path) -> None:
-    """A mistyped name or a wrong value in the environment is named, with the value that was given."""
-    for name, value, parts in (
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
         ("CALLSCRIBE_RUN__MAX_ATEMPTS", "3", ("max_atempts", "no such setting")),
         ("CALLSCRIBE_RUM__MAX_ATTEMPTS", "3", ("no such setting",)),
         ("CALLSCRIBE_RUN__MAX_ATTEMPTS", "none", ("run.max_attempts", "'none'")),
         ("CALLSCRIBE_ARCHIVE__TIMEZONE", "Europe/Nowhere", ("archive.timezone", "Europe/Nowhere")),
-    ):
-        said = callscribe("query", "SELECT 1", "--transcripts", tmp_path.as_uri(), **{name: value})
-        assert_one_sentence(said, 2, *parts)
+    ],
+)
+def test_wrong_settings(
+    in_process: Runner, monkeypatch: pytest.MonkeyPatch, name: str, value: str, parts: tuple[str, ...]
+) -> None:
+    """A mistyped name or a wrong value in the environment is named, with the value that was given."""
+    monkeypatch.setenv(name, value)
+    assert_one_sentence(in_process("query", "SELECT 1", "--transcripts", "file:///"), 2, *parts)
 
 
 def test_wrong_settings_file(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_libraries_load_in_order(nvidia: tuple[Path, Path], loaded: list[tuple[s
     devices._preload_cuda_libraries()
     assert [(path, ctypes.RTLD_GLOBAL) for path in expected] == loaded
     names = [Path(path).name.partition(".")[0] for path, _ in loaded]
-    assert names.index("libcublasLt") < names.index("libcublas") < names.index("libcudnn")
+    assert names.index("libcudart") < names.index("libcublasLt") < names.index("libcublas")
 
 
 def test_the_first_folder_wins(nvidia: tuple[Path, Path], loaded: list[tuple[str, int]]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.audio import MODEL_SAMPLING_RATE, decode, prepare
+from tasks.audio import MODEL_SAMPLING_RATE, prepare
+from tasks.decoding import decode
 from tasks.diarize import Diarizer
 from tasks.models import Models
 from tasks.records import Samples, Turn

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from builders import call_ref, failure, planned_call, segment, word
+from builders import call_ref, failure, planned_call, provenance, segment, word
 
-from tasks.audio import decode
 from tasks.bundles import sha256_of
+from tasks.decoding import decode
+from tasks.devices import Device
 from tasks.errors import (
     BundleError,
     CallError,
@@ -41,6 +42,7 @@ from tasks.records import (
     Turn,
 )
 from tasks.settings import Settings, load_settings
+from tasks.tables import rows_of
 
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")
 MAX_DURATION_S = 20.0
@@ -103,7 +105,9 @@ class SimpleDiarizer:
 
 def simple_models(recognizer: SimpleRecognizer | None = None, diarizer: SimpleDiarizer | None = None) -> Models:
     """Models of which only what the pipeline uses is there."""
-    return Models(None, None, recognizer or SimpleRecognizer(), diarizer or SimpleDiarizer())
+    return Models(
+        None, Device("cpu", 0, "a test", "int8"), recognizer or SimpleRecognizer(), diarizer or SimpleDiarizer()
+    )
 
 
 def fetching(recordings: dict[str, bytes | Exception]) -> Fetch:
@@ -164,6 +168,10 @@ def test_a_good_call(speech: Samples) -> None:
     assert ["channels", "resample", "loudness"] == [step.partition("(")[0] for step in found.preprocessing]
     assert found.loudness_lufs < -10
     assert 0.0 == found.clipped_ratio
+    (channel,) = found.signals.channels
+    assert (0, found.loudness_lufs, 0.0) == (channel.channel, channel.loudness_lufs, channel.clipped_ratio)
+    assert channel.snr_db > 20
+    assert 3400 <= found.signals.bandwidth_hz <= 4000
     transcript = found.transcript
     assert (["hello"], ("SPEAKER_00",), "en", 0.9) == (
         [item.text for item in transcript.utterances],
@@ -373,6 +381,54 @@ def _named(found: Outcome) -> tuple[str, str]:
     return found.call.call_id, found.kind
 
 
+def test_a_call_that_lost_its_end(speech: Samples) -> None:
+    """It is transcribed as far as it goes; the row says how long it was, and that somebody should look."""
+    data = wav(speech)
+    whole, cut = processed({"call-1": data, "call-2": data[: len(data) // 2]})
+    assert ("transcribed", 5.0, 5.0) == (whole.kind, whole.duration_s, whole.source.declared_s)
+    assert ("transcribed", 5.0) == (cut.kind, cut.source.declared_s)
+    assert pytest.approx(2.5, abs=0.01) == cut.duration_s
+    assert "truncated_audio" not in whole.transcript.quality.review_reasons
+    assert "truncated_audio" in cut.transcript.quality.review_reasons
+    assert cut.transcript.quality.review
+    row = rows_of(cut, provenance()).call
+    assert (5.0, cut.duration_s, True) == (row["declared_duration_s"], row["duration_s"], row["review"])
+
+
+@pytest.mark.parametrize(("extension", "outcome"), [("ulaw", "transcribed"), ("wav", "failed")])
+def test_headerless_calls(speech: Samples, extension: str, outcome: str) -> None:
+    """Of what no decoder recognises, the named extensions are read as settings say, and no other."""
+    file = io.BytesIO()
+    soundfile.write(file, speech, 8000, format="RAW", subtype="ULAW")
+    raw = {"raw_encoding": "mulaw", "raw_sampling_rate": 8000, "raw_channels": 1, "raw_extensions": ("ulaw",)}
+    work = [planned_call(call_ref(key=f"2026/10/05/call-1.{extension}"))]
+    settings = load_settings(overrides={"archive": raw})
+    (found,) = process(work, fetching({"call-1": file.getvalue()}), simple_models(), settings)
+    assert outcome == found.kind
+    if outcome == "transcribed":
+        assert ("pcm_mulaw", "raw", None, 5.0) == (
+            found.source.codec,
+            found.source.container,
+            found.source.declared_s,
+            found.duration_s,
+        )
+
+
+def test_a_recording_that_bloats_its_decoder(speech: Samples) -> None:
+    """The call before and the call after are as if it were not there."""
+    data = io.BytesIO()
+    with soundfile.SoundFile(data, "w", 8000, 2, "PCM_16", format="FLAC") as file:
+        for _ in range(20):
+            file.write(np.zeros((8000 * 60, 2), dtype=np.float32))
+    small = {"decoder": {"max_output_bytes": 10_000_000}, "archive": {"max_duration_s": 1e6}}
+    recordings = {"call-1": wav(speech), "call-2": data.getvalue(), "call-3": wav(speech)}
+    found = list(
+        process(map(planned_call, recordings), fetching(recordings), simple_models(), load_settings(overrides=small))
+    )
+    assert ["transcribed", "failed", "transcribed"] == [item.kind for item in found]
+    assert ("too_large", False) == (found[1].failure.code, found[1].failure.transient)
+
+
 # --------------------------------------------------------------------------------------------------- copied audio
 
 
@@ -518,3 +574,17 @@ def test_every_error_of_a_call_becomes_a_row(speech: Samples) -> None:
         (item.failure.code, item.failure.message, item.failure.transient) for item in found[:-1]
     ]
     assert "transcribed" == found[-1].kind
+
+
+def test_a_gpu_that_died_stops_the_run(speech: Samples) -> None:
+    """A call that a library fails on cuda is not a failed call when the device does not run the models any more."""
+
+    def die(*_: object) -> None:
+        message = "CUDA error: an illegal memory access was encountered"
+        raise RuntimeError(message)
+
+    dead = SimpleRecognizer(before=die)
+    dead.prove = die  # type: ignore[attr-defined]  # what is asked of a model after it failed a call
+    models = replace(simple_models(dead), device=Device("cuda", 0, "a GPU", "float16"))
+    with pytest.raises(DeviceError, match=r"a GPU \(cuda:0, float16\) cannot run the models: CUDA error"):
+        processed({"first": wav(speech)}, models)

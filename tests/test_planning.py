@@ -12,8 +12,9 @@ from tasks.dataset import merge_changes
 from tasks.errors import TerminalError, TransientError
 from tasks.planning import KNOWN_COLUMNS, Plan, decide, plan_calls
 from tasks.records import CallRef, PlannedCall
+from tasks.schemas import CALLS, Row
 from tasks.shards import shard_of
-from tasks.tables import CALLS, Row, rows_of
+from tasks.tables import rows_of
 
 MAX_ATTEMPTS = 3
 SHARDS = 7
@@ -123,12 +124,22 @@ def test_every_call_is_work_or_stands(pairs: list[tuple[str, Row | None]]) -> No
     assert len(plan.work) == sum(plan.reasons.values())
     assert len(plan.work) == len({planned.call.call_id for planned in plan.work})
     assert sum(1 for _, row in pairs if row is None) == plan.reasons.get("new", 0)
+    assert plan.standing == plan.standing_failed
+
+
+def test_standing_calls_that_failed() -> None:
+    """Of the calls that need nothing, those without a transcript are told apart."""
+    calls = [call_ref(call_id, etag="now") for call_id in ("good", "hopeless", "tried too often", "good once")]
+    rows = [_row(), _failed("too_long", 1), _failed("object_vanished", MAX_ATTEMPTS), _last_attempt("too_long", 1)]
+    known = [row | {"call_id": call.call_id} for call, row in zip(calls, rows, strict=True)]
+    plan = plan_calls(calls, known, SHARDS, MAX_ATTEMPTS)
+    assert (0, 4, 2) == (len(plan.work), plan.standing, plan.standing_failed)
 
 
 def test_rows_of_other_calls_do_not_matter() -> None:
     """A row whose object is gone from the archive is neither work nor counted."""
     plan = plan_calls([], [_row()], SHARDS, MAX_ATTEMPTS)
-    assert Plan((), {}, 0) == plan
+    assert Plan(work=(), reasons={}, standing=0, standing_failed=0) == plan
 
 
 def _run(call: CallRef, standing: dict[str, Row], number: int, code: str | None) -> tuple[dict[str, Row], bool]:

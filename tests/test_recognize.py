@@ -14,7 +14,8 @@ from faster_whisper.transcribe import Word as WhisperWord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.audio import MODEL_SAMPLING_RATE, decode, prepare
+from tasks.audio import MODEL_SAMPLING_RATE, prepare
+from tasks.decoding import decode
 from tasks.models import Models
 from tasks.recognize import Recognizer, join_pieces
 from tasks.records import PreparedAudio, Recognition, Region, Samples, Word

@@ -38,6 +38,7 @@ from tasks.runs import (
     reconcile,
     write_certificate,
     write_plan,
+    write_unplanned,
 )
 from tasks.shards import shard_of
 from tasks.storage import Storage, open_storage
@@ -64,9 +65,12 @@ def head(**changes: Any) -> RunHead:  # noqa: ANN401  # fields of the record
         bundle_digest="b0" * 32,
         compute_type="int8",
         fingerprint=FINGERPRINT,
+        settings_fingerprint="5e" * 8,
         listed_objects=0,
         inventory_digest="1d" * 32,
         standing=0,
+        standing_failed=0,
+        erased=0,
         ambiguous=0,
         unmatched=0,
     )
@@ -155,11 +159,14 @@ def _summary(**changes: Any) -> RunSummary:  # noqa: ANN401  # fields of the rec
     plain = RunSummary(
         run_id=NOW,
         month=MONTH,
-        listed_objects=10,
+        listed_objects=11,
         outcomes={"failed": 3, "no_speech": 1, "transcribed": 2},
         errors={"ambiguous_call_id": 1, "empty_object": 2},
         copied=1,
+        superseded=1,
         standing=1,
+        standing_failed=1,
+        erased=0,
         ambiguous=2,
         unmatched=1,
         missing=0,
@@ -181,9 +188,10 @@ def test_accounted() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"listed_objects": 11},
-        {"listed_objects": 9},
+        {"listed_objects": 12},
+        {"listed_objects": 10},
         {"copied": 2},
+        {"superseded": 0},
         {"standing": 0},
         {"ambiguous": 3},
         {"unmatched": 0},
@@ -231,6 +239,8 @@ FATES: dict[str, Callable[[str], Sequence[Change]]] = {
     "storage_unavailable": lambda c: [_old(c, "processing_error"), _rows(c, "storage_unavailable", NOW)],
     "failed_over_transcript": lambda c: [_old(c, etag="old"), _rows(c, "object_changed", NOW)],
     "copied": lambda c: [_old(c, etag="old"), CopiedAudio(call_ref(c), SHA256)],
+    "superseded": lambda c: [_rows(c, "transcribed", LATER, "newer"), _rows(c, "transcribed", NOW)],
+    "superseded_by_a_failure": lambda c: [_rows(c, "too_long", LATER, "newer"), _rows(c, "empty_object", NOW)],
     "standing": lambda c: [_old(c)],
     "standing_old_settings": lambda c: [_under_old_settings(c)],
     "ambiguous": lambda c: [_rows(c, "ambiguous_call_id", NOW, "both")],
@@ -255,7 +265,7 @@ def _play(data: DataSet, fates: list[str]) -> tuple[RunHead, list[list[PlannedCa
         if kind in {"standing", "ambiguous", "unmatched"}:
             counts[kind] += 2 if kind == "ambiguous" else 1
         else:
-            work.append(planned_call(call_id, shard=shard))
+            work.append(planned_call(call_id, shard=shard, known_sha256=SHA256 if kind == "copied" else None))
     half = len(work) // 2
     jobs = [job for job in (work[:half], work[half:]) if job]
     listed = len(work) + counts.total()
@@ -286,6 +296,7 @@ def test_every_object_is_accounted_for(fates: list[str]) -> None:
     assert {name: number for name, number in outcomes.items() if number} == summary.outcomes
     assert {name: number for name, number in failed.items() if number} == summary.errors
     assert count["copied"] == summary.copied
+    assert count["superseded"] + count["superseded_by_a_failure"] == summary.superseded
     assert count["standing"] + count["standing_old_settings"] == summary.standing
     assert count["standing_old_settings"] == summary.other_fingerprints
     assert 2 * sum(number for fate, number in count.items() if fate.startswith("ambiguous")) == summary.ambiguous
@@ -312,3 +323,21 @@ def test_what_other_runs_did_is_not_counted(storage: Storage) -> None:
     summary = reconcile(data, planned_head, jobs, 1.0)
     assert {"transcribed": 2} == summary.outcomes
     assert summary.accounted
+
+
+def test_objects_that_are_no_calls_are_named(storage: Storage) -> None:
+    """What is neither work nor a call of its own is listed beside the plan, one line each, with the reason."""
+    group = (call_ref("twice", key="a", etag="1"), call_ref("twice", key="b", etag="2"))
+    write_unplanned(storage, head(), Inventory(MONTH, (call_ref(),), (group,), ("README",)))
+    lines = storage.get(f"_runs/{NOW}/unplanned.jsonl").data.decode().splitlines()
+    assert [
+        {"key": "a", "etag": "1", "reason": "ambiguous_call_id"},
+        {"key": "b", "etag": "2", "reason": "ambiguous_call_id"},
+        {"key": "README", "etag": None, "reason": "key_not_understood"},
+    ] == [json.loads(line) for line in lines]
+
+
+def test_nothing_to_name(storage: Storage) -> None:
+    """A month in which every object is a call has no such list."""
+    write_unplanned(storage, head(), Inventory(MONTH, (call_ref(),), (), ()))
+    assert [] == list(storage.list())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.decoding import RawFormat
 from tasks.errors import SettingsError
 from tasks.records import CallHints
 from tasks.settings import (
@@ -194,7 +195,8 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ("CALLSCRIBE_ARCHIVE__SPEAKERS", "two", "archive.speakers: "),
         ("CALLSCRIBE_MODELS__DEVICE", "CUDA", "models.device: "),
         ("CALLSCRIBE_ARCHIVE__CHANNEL_ROLES", "agent,customer", '"archive".*written as JSON'),
-        ("CALLSCRIBE_ARCHIVE", "s3://calls", '"archive".*written as JSON'),
+        ("CALLSCRIBE_ARCHIVE", "s3://calls", "CALLSCRIBE_ARCHIVE: no such setting; names are CALLSCRIBE_GROUP__NAME"),
+        ("CALLSCRIBE_MODELS_DEVICE", "cuda", "CALLSCRIBE_MODELS_DEVICE: no such setting"),
     ],
 )
 def test_a_wrong_environment_names_the_setting(
@@ -323,3 +325,29 @@ def test_access_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     assert (None, "hf_test") == hub_access()
     assert not [name for name, _, _ in setting_rows() if "token" in name or "secret" in name]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"raw_encoding": "mulaw"},
+        {"raw_encoding": "mulaw", "raw_sampling_rate": 8000, "raw_channels": 1},
+        {"raw_extensions": ["raw"]},
+        {"raw_encoding": "vox", "raw_sampling_rate": 8000, "raw_channels": 2, "raw_extensions": ["vox"]},
+    ],
+)
+def test_headerless_sound_is_said_whole(given: dict[str, object]) -> None:
+    """Half of what is needed to read a headerless file is a mistake, not a guess."""
+    with pytest.raises(SettingsError, match="raw_channels"):
+        load_settings(overrides={"archive": given})
+
+
+@pytest.mark.parametrize(
+    ("key", "read"),
+    [("a/call.ulaw", True), ("a/call.ULAW", True), ("a/call.raw", True), ("a/call.wav", False), ("ulaw", False)],
+)
+def test_which_files_are_read_as_headerless(key: str, read: bool) -> None:
+    """The named extensions, in any case, with or without the dot."""
+    raw = {"raw_encoding": "mulaw", "raw_sampling_rate": 8000, "raw_channels": 2, "raw_extensions": [".ulaw", "RAW"]}
+    found = load_settings(overrides={"archive": raw}).archive.raw_format(key)
+    assert (RawFormat("mulaw", 8000, 2) if read else None) == found

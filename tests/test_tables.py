@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from builders import (
     TRANSCRIBED_AT,
     call_ref,
+    call_signals,
+    channel_signals,
     failure,
     outcome,
     planned_call,
@@ -23,12 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.records import CallHints, PlannedCall, Provenance, Utterance, Word
+from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
 from tasks.tables import (
-    CALLS,
-    PLANNED,
-    SCHEMA_VERSION,
-    UTTERANCES,
-    Row,
     from_parquet,
     joined,
     only,
@@ -37,7 +35,6 @@ from tasks.tables import (
     rows_of,
     table_of,
     to_parquet,
-    without,
     write_id_of,
 )
 
@@ -184,9 +181,34 @@ def test_the_row_of_a_transcribed_call() -> None:
     row = rows_of(outcome(call), provenance()).call
     empty = {name for name, value in row.items() if value is None}
     last = {name for name in CALLS.names if name.startswith("last_attempt")}
-    assert {"error", "error_code", "channel_roles"} | last == empty
+    stated_by_some_headers = {"declared_duration_s"}
+    of_two_channels = {"channel_roles", "channel_correlation"}
+    assert {"error", "error_code"} | of_two_channels | last == empty - stated_by_some_headers
     assert [("queue", "sales")] == row["attributes"]
     assert CALLS.names == list(row)
+
+
+def test_measured_signals_of_call_and_channels() -> None:
+    """The call has the figures of its worst channel, each channel its own; they come back from Parquet."""
+    agent = channel_signals(snr_db=35.0, dc_offset=-0.01)
+    customer = channel_signals(channel=1, snr_db=9.0, noise_floor_db=-40.0, bandwidth_hz=3300.0, loudness_lufs=None)
+    signals = call_signals(agent, customer, channel_correlation=0.02)
+    row = rows_of(outcome(signals=signals), provenance()).call
+    (read,) = from_parquet(to_parquet(table_of([row], CALLS)), CALLS).to_pylist()
+    assert (9.0, -40.0, 3300.0, -0.01, -3.0, 0.2, 0.02) == tuple(
+        read[name]
+        for name in (
+            "snr_db",
+            "noise_floor_db",
+            "bandwidth_hz",
+            "dc_offset",
+            "true_peak_dbtp",
+            "silence_ratio",
+            "channel_correlation",
+        )
+    )
+    assert [asdict(agent), asdict(customer)] == read["channel_signals"]
+    assert rows_of(outcome(signals=None), provenance()).call["channel_signals"] is None
 
 
 def test_every_field_of_a_provenance_is_in_the_row() -> None:
@@ -309,13 +331,11 @@ def _words(*texts: str | None) -> list[Row]:
     return [{"text": text, "transcript_id": text} for text in texts]
 
 
-def test_only_and_without() -> None:
-    """Rows are kept or left by the values of a column; none of none is none."""
+def test_only() -> None:
+    """Rows are kept by the values of a column; none of none is none."""
     table = table_of(_words("a", "b", "c"), UTTERANCES)
     assert ["a", "c"] == only(table, "transcript_id", pa.chunked_array([["c"], ["a", "x"]]))["text"].to_pylist()
-    assert ["b"] == without(table, "transcript_id", ["c", "a", "x"])["text"].to_pylist()
     assert [] == only(table, "transcript_id", pa.chunked_array([], pa.string()))["text"].to_pylist()
-    assert ["a", "b", "c"] == without(table, "transcript_id", [])["text"].to_pylist()
 
 
 def test_joined_is_sorted_with_unknown_last() -> None:

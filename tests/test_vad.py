@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from builders import region
 
-from tasks.audio import MODEL_SAMPLING_RATE, decode, prepare
+from tasks.audio import MODEL_SAMPLING_RATE, prepare
+from tasks.decoding import decode
 from tasks.records import Samples
 from tasks.settings import AudioSettings, VadSettings
 from tasks.vad import speech_regions, total_s

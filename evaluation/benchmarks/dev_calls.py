@@ -24,8 +24,8 @@ from evaluation.score import SetScore, score_set
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
+from tasks.schemas import Row
 from tasks.settings import Settings, load_settings
-from tasks.tables import Row
 
 KINDS = ("mono", "stereo")
 

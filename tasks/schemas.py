@@ -1,0 +1,166 @@
+"""The schemas of the tables. Every column says its unit and meaning in its field metadata (`comment`).
+
+Columns are only ever added. Imports pyarrow, as `tasks.tables` does, and no other module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.shards import Table
+
+SCHEMA_VERSION = 1
+
+_time = pa.timestamp("us", tz="UTC")
+_text_map = pa.map_(pa.string(), pa.string())
+_second_map = pa.map_(pa.string(), pa.float64())
+
+
+def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": comment})
+
+
+_CHANNEL_SIGNALS = pa.struct(
+    [
+        _column("channel", pa.int32(), "channel of the recording, from 0"),
+        _column("loudness_lufs", pa.float64(), "integrated loudness (EBU R 128), LUFS; null when too quiet or short"),
+        _column("true_peak_dbtp", pa.float64(), "true peak (ITU-R BS.1770), dBTP, from -120"),
+        _column("clipped_ratio", pa.float64(), "share of samples at full scale, 0 to 1"),
+        _column("dc_offset", pa.float64(), "mean of the samples, full scale is 1"),
+        _column("noise_floor_db", pa.float64(), "tenth percentile of the power outside of speech, dBFS, from -120"),
+        _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; null without speech or without pause"),
+        _column("bandwidth_hz", pa.float64(), "highest frequency of speech, Hz, at most 8000; null without speech"),
+        _column("silence_ratio", pa.float64(), "share of time outside of speech regions, 0 to 1"),
+    ]
+)
+
+CALLS = pa.schema(
+    [
+        _column("call_id", pa.string(), "identity of the call; one row per call and month"),
+        _column("transcript_id", pa.string(), "identity of the transcript; joins `utterances`"),
+        _column("audio_uri", pa.string(), "where the recording lies"),
+        _column("audio_etag", pa.string(), "ETag of the object that was read"),
+        _column("audio_sha256", pa.string(), "SHA-256 of the bytes that were read; null when they could not be"),
+        _column("audio_bytes", pa.int64(), "size of the object, bytes"),
+        _column("started_at", _time, "when the call began (UTC); null when the archive does not say"),
+        _column("duration_s", pa.float64(), "length of the recording, seconds; null when it does not decode"),
+        _column("declared_duration_s", pa.float64(), "length that the header states, seconds; or null"),
+        _column("codec", pa.string(), "codec of the recording, by FFmpeg's name"),
+        _column("container", pa.string(), "container of the recording, by FFmpeg's name"),
+        _column("sampling_rate", pa.int32(), "sampling rate of the recording, Hz"),
+        _column("channels", pa.int32(), "channels of the recording"),
+        _column(
+            "channel_layout", pa.string(), "mono; dual_mono, one_sided (treated as mono); separate (one a speaker)"
+        ),
+        _column("channel_roles", pa.list_(pa.string()), "what each channel carries, where channels are separate"),
+        _column("outcome", pa.string(), "transcribed, no_speech or failed"),
+        _column("error_code", pa.string(), "stable code of the failure; null unless failed"),
+        _column("error", pa.string(), "one sentence about the failure; null unless failed"),
+        _column("language", pa.string(), "language of the call, ISO 639-1"),
+        _column("language_probability", pa.float64(), "how sure the detection was, 0 to 1; null when it was given"),
+        _column("speakers", pa.list_(pa.string()), "speakers: roles, or anonymous clusters SPEAKER_00, …"),
+        _column("speech_s", pa.float64(), "detected speech, summed over channels, seconds"),
+        _column("loudness_lufs", pa.float64(), "integrated loudness of the recording (EBU R 128), LUFS"),
+        _column("clipped_ratio", pa.float64(), "share of samples at full scale, 0 to 1"),
+        _column("true_peak_dbtp", pa.float64(), "true peak (ITU-R BS.1770), dBTP, from -120; loudest channel"),
+        _column("dc_offset", pa.float64(), "mean of the samples, full scale is 1; of the channel with most"),
+        _column("noise_floor_db", pa.float64(), "power outside of speech (tenth percentile), dBFS; noisiest channel"),
+        _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; worst channel with speech"),
+        _column("bandwidth_hz", pa.float64(), "highest frequency of speech, Hz, at most 8000; narrowest channel"),
+        _column("silence_ratio", pa.float64(), "share of time without speech on any channel, 0 to 1"),
+        _column("channel_correlation", pa.float64(), "correlation of the two channels, -1 to 1; null when not two"),
+        _column("channel_signals", pa.list_(_CHANNEL_SIGNALS), "the measurements of each channel that was kept"),
+        _column("preprocessing", pa.list_(pa.string()), "steps done to the sound before the models, in order"),
+        _column("uncovered_speech_s", pa.float64(), "speech that no word covers, seconds"),
+        _column("unsupported_words", pa.int32(), "words without speech under them"),
+        _column("confidence", pa.float64(), "mean word probability, 0 to 1; null without words"),
+        _column("review", pa.bool_(), "whether a person should look"),
+        _column("review_reasons", pa.list_(pa.string()), "why a person should look"),
+        _column("talk_s", _second_map, "talk time of each speaker, seconds"),
+        _column("overlap_s", pa.float64(), "time in which two or more talk, seconds"),
+        _column("interruptions", pa.int32(), "times that somebody starts while another speaks and goes on after"),
+        _column("longest_silence_s", pa.float64(), "longest time between utterances, seconds"),
+        _column("words", pa.int32(), "words in the transcript"),
+        _column("words_per_minute", pa.float64(), "words per minute of talk; null without talk"),
+        _column("bundle", pa.string(), "name of the model bundle"),
+        _column("bundle_digest", pa.string(), "digest of the model bundle's files, SHA-256"),
+        _column("fingerprint", pa.string(), "hash of everything that can change the transcript"),
+        _column("run_id", pa.string(), "run that wrote the row; sorts by the time of planning"),
+        _column("job", pa.int32(), "job of the run"),
+        _column("attempt", pa.int32(), "try at these bytes, from 1"),
+        _column("device", pa.string(), "device that ran the models"),
+        _column("compute_type", pa.string(), "number format that the recogniser computed in"),
+        _column("load_s", pa.float64(), "fetching, decoding and preparing, wall seconds"),
+        _column("vad_s", pa.float64(), "speech detection, wall seconds"),
+        _column("recognize_s", pa.float64(), "recognition, wall seconds"),
+        _column("diarize_s", pa.float64(), "diarization, wall seconds"),
+        _column("transcribed_at", _time, "when the row was made (UTC)"),
+        _column("last_attempt_at", _time, "a later try that failed and left this row standing: when (UTC)"),
+        _column("last_attempt_run_id", pa.string(), "… in which run"),
+        _column("last_attempt_etag", pa.string(), "… at which ETag"),
+        _column("last_attempt_error_code", pa.string(), "… with which code"),
+        _column("last_attempt_error", pa.string(), "… with which sentence"),
+        _column("last_attempt", pa.int32(), "… the how manieth at those bytes"),
+        _column("attributes", _text_map, "what the archive's key or manifest says beyond the known columns"),
+    ]
+)
+
+_WORD = pa.struct(
+    [
+        _column("text", pa.string(), "the word as the recogniser wrote it"),
+        _column("start", pa.float64(), "start, seconds from the start of the call"),
+        _column("end", pa.float64(), "end, seconds from the start of the call"),
+        _column("probability", pa.float64(), "the recogniser's probability, 0 to 1"),
+    ]
+)
+
+UTTERANCES = pa.schema(
+    [
+        _column("call_id", pa.string(), "identity of the call"),
+        _column("transcript_id", pa.string(), "identity of the transcript; joins `calls`"),
+        _column("index", pa.int32(), "number of the utterance in its call, from 0, by start"),
+        _column("speaker", pa.string(), "role, or anonymous cluster SPEAKER_00, …, or UNKNOWN"),
+        _column("channel", pa.int32(), "channel of the recording, from 0"),
+        _column("start", pa.float64(), "start, seconds from the start of the call"),
+        _column("end", pa.float64(), "end, seconds from the start of the call"),
+        _column("text", pa.string(), "what was said"),
+        _column("language", pa.string(), "language, ISO 639-1"),
+        _column("confidence", pa.float64(), "mean word probability, 0 to 1"),
+        _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of the segment it lies in"),
+        _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
+        _column("compression_ratio", pa.float64(), "gzip ratio of the segment's text; high means repetition"),
+        _column("overlap", pa.bool_(), "whether somebody else speaks in the same time"),
+        _column("flags", pa.list_(pa.string()), "doubts about this utterance"),
+        _column("words", pa.list_(_WORD), "the words with their times"),
+    ]
+)
+
+PLANNED = pa.schema(
+    [
+        _column("call_id", pa.string(), "identity of the call"),
+        _column("month", pa.string(), "month of the call, YYYY-MM"),
+        _column("key", pa.string(), "key in the archive"),
+        _column("uri", pa.string(), "URI of the object"),
+        _column("etag", pa.string(), "ETag that was listed"),
+        _column("size_bytes", pa.int64(), "size, bytes"),
+        _column("started_at", _time, "when the call began (UTC)"),
+        _column("language", pa.string(), "language hint"),
+        _column("channel_roles", pa.list_(pa.string()), "role of each channel"),
+        _column("speaker_count", pa.int32(), "speaker count hint"),
+        _column("attributes", _text_map, "other fields of the key"),
+        _column("shard", pa.int32(), "shard of the call"),
+        _column("attempt", pa.int32(), "try at these bytes, from 1"),
+        _column("known_sha256", pa.string(), "digest of bytes that have a good transcript"),
+    ]
+)
+
+SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}
+Row = dict[str, Any]
+
+
+def column_rows(name: Table) -> list[tuple[str, str, str]]:
+    """Every column of a table as (name, type, meaning), for the documentation."""
+    return [(field.name, str(field.type), field.metadata[b"comment"].decode()) for field in SCHEMAS[name]]
