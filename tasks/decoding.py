@@ -110,7 +110,8 @@ def decode_to_file(path: Path, output: Path, options: DecodeOptions) -> tuple[So
 def stream(path: Path, sink: Sink, max_duration_s: float, raw: RawFormat | None = None) -> SourceFormat:
     """Decode a recording at its own sampling rate, channels apart, and hand it on block by block.
 
-    Frames that do not decode are left out, as players do; a file that ends early gives what is there.
+    In place of frames that do not decode stands silence (`SourceFormat.undecoded_s`), so that what follows keeps its
+    time; a file that ends early gives what is there.
 
     Args:
         path: the recording, of any name.

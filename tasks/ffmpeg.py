@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,10 @@ DECLARING_DEMUXERS = frozenset({"aiff", "au", "flac", "mov", "matroska", "nistsp
 HEADER_DEMUXERS = frozenset({"wav", "w64", "caf", "asf"})
 PLAUSIBLE_RATES_HZ = range(1000, 768_001)
 BLOCK_SAMPLES = 65_536
+# A shorter gap between time stamps is their raggedness.
+MIN_GAP_S = 0.1
+# So many errors of the demuxer in a row mean that it finds nothing more.
+MAX_REFUSALS = 100
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Reader:
     source: SourceFormat
     blocks: Iterator[Samples] = field(default_factory=lambda: iter(()))
     damaged: bool = False
+    length_s: float | None = None
+    """What FFmpeg takes for the length: from the header, the last page or the bit rate."""
 
 
 @contextmanager
@@ -83,7 +90,8 @@ def ffmpeg(
             short = container.format.name.partition(",")[0]
             declared = length.seconds if short in HEADER_DEMUXERS else _declared(path, container, audio, short)
             source = SourceFormat(audio.codec_context.name, container.format.name, audio.rate, audio.channels, declared)
-            reader = Reader(plausible(source))
+            length_s = container.duration / 1_000_000 if container.duration else None
+            reader = Reader(plausible(source), length_s=length_s)
             reader.blocks = _interleaved(_valid_frames(container, reader), reader)
             yield reader
     except MemoryError:  # which is one of FFmpeg's errors, too
@@ -117,11 +125,16 @@ def _opened(path: Path) -> Iterator[str | _OpenEnd]:
 
 
 def _interleaved(frames: Iterator[AudioFrame], reader: Reader) -> Iterator[Samples]:
-    """Frames as float32 `[sample, channel]`, in the rate and layout of the first, whatever later ones change to."""
+    """Frames as float32 `[sample, channel]`, in the rate and layout of the first, whatever later ones change to.
+
+    Silence stands in place of frames that did not decode, so that what follows them keeps its time.
+    """
     import av
 
     resampler: AudioResampler | None = None
     seen: tuple[str, str, int] | None = None
+    begin: float | None = None
+    written = 0
     for frame in frames:
         looks = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None:
@@ -132,9 +145,30 @@ def _interleaved(frames: Iterator[AudioFrame], reader: Reader) -> Iterator[Sampl
         if resampler is None or looks != seen:
             # Interleaved: PyAV reads past the end of a planar frame's eight pointers, and crashes, from eight channels.
             resampler, seen = av.AudioResampler(format="flt", layout=layout, rate=rate), looks
-        yield from _arrays(resampler.resample(frame))
+        begin = frame.time if begin is None else begin
+        if frame.time is not None and begin is not None:
+            silence = _silence(frame.time - begin, written, reader)
+            written += sum(len(block) for block in silence)
+            yield from silence
+        for block in _arrays(resampler.resample(frame)):
+            written += len(block)
+            yield block
     if resampler is not None:
         yield from _arrays(resampler.resample(None))
+
+
+def _silence(time_s: float, written: int, reader: Reader) -> list[Samples]:
+    """What is missing before a frame that lies at `time_s`, when `written` samples are there; counted in the source."""
+    rate, channels = reader.source.sampling_rate, reader.source.channels
+    missing = round(time_s * rate) - written
+    plausible_s = math.inf if reader.length_s is None else reader.length_s + MIN_GAP_S
+    if missing < MIN_GAP_S * rate or time_s > plausible_s:
+        return []  # the raggedness of time stamps, or one that is damaged itself
+    reader.source = replace(reader.source, undecoded_s=round(reader.source.undecoded_s + missing / rate, 3))
+    return [
+        np.zeros((min(BLOCK_SAMPLES, missing - start), channels), dtype=np.float32)
+        for start in range(0, missing, BLOCK_SAMPLES)
+    ]
 
 
 def _arrays(frames: Sequence[AudioFrame | None]) -> Iterator[Samples]:
@@ -148,18 +182,29 @@ def _valid_frames(container: InputContainer, reader: Reader) -> Iterator[AudioFr
     import av
 
     packets = container.demux(audio=0)
-    while True:
+    refusals = 0
+    while refusals < MAX_REFUSALS:
         try:
-            packet = next(packets)
-            for frame in packet.decode():
-                if frame.samples:
-                    yield frame
-        except StopIteration:
+            packet = next(packets, None)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            # An error ends PyAV's generator, and not the file: go on behind it.
+            reader.damaged = True
+            refusals += 1
+            packets = container.demux(audio=0)
+            continue
+        if packet is None:
             return
+        refusals = 0
+        try:
+            frames = packet.decode()
         except MemoryError:
             raise
         except av.FFmpegError:
             reader.damaged = True
+            continue
+        yield from (frame for frame in frames if frame.samples)
 
 
 def _declared(path: Path, container: InputContainer, audio: AudioStream, demuxer: str) -> float | None:

@@ -24,7 +24,7 @@ from tasks.decoder import DecoderPool
 from tasks.decoding import DecodeOptions
 from tasks.errors import CallError, EmptyObject, ProcessingError, TooLarge, UsageError
 from tasks.models import Models, prove
-from tasks.quality import assess, is_truncated, measure
+from tasks.quality import assess, measure, recording_reasons
 from tasks.records import (
     CallRef,
     CallSignals,
@@ -188,7 +188,10 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
         language_probability=recognition.language_probability if utterances else None,
         speakers=tuple(sorted({item.speaker for item in utterances})),
         quality=assess(
-            attempt.regions, prepared.source_channels, utterances, is_truncated(prepared.source, prepared.duration_s)
+            attempt.regions,
+            prepared.source_channels,
+            utterances,
+            recording_reasons(prepared.source, prepared.duration_s),
         ),
         metrics=measure(utterances),
     )

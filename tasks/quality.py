@@ -25,7 +25,7 @@ def assess(
     regions: Sequence[tuple[Region, ...]],
     channels: Sequence[int],
     utterances: Sequence[Utterance],
-    truncated: bool = False,  # noqa: FBT001, FBT002
+    recording: Sequence[str] = (),
 ) -> Quality:
     """Compare words with speech, and list the reasons for a person to look.
 
@@ -33,7 +33,7 @@ def assess(
         regions: for each channel of `channels`, where somebody speaks.
         channels: the file's channels, as utterances name them.
         utterances: what was found in the call.
-        truncated: whether the recording ends before its header says.
+        recording: reasons that lie in the recording itself, see `recording_reasons`.
     """
     speech_s = sum(region.duration_s for found in regions for region in found)
     uncovered_s = 0.0
@@ -44,7 +44,7 @@ def assess(
         unsupported += _unsupported(words, found)
     words = [word for utterance in utterances for word in utterance.words]
     confidence = sum(word.probability for word in words) / len(words) if words else None
-    reasons = []
+    reasons = [*recording]
     if confidence is not None and confidence < LOW_CONFIDENCE:
         reasons.append("low_confidence")
     if uncovered_s > max(UNCOVERED_MIN_S, UNCOVERED_SHARE * speech_s):
@@ -55,8 +55,6 @@ def assess(
         reasons.append("repetitive_text")
     if any(item.speaker == UNKNOWN_SPEAKER for item in utterances):
         reasons.append("unknown_speaker")
-    if truncated:
-        reasons.append("truncated_audio")
     return Quality(
         speech_s=round(speech_s, 3),
         uncovered_speech_s=_seconds(min(uncovered_s, speech_s)),
@@ -64,6 +62,16 @@ def assess(
         confidence=confidence,
         review_reasons=tuple(reasons),
     )
+
+
+def recording_reasons(source: SourceFormat, duration_s: float) -> tuple[str, ...]:
+    """Why a person should look at a recording, whatever was recognised in it."""
+    reasons = []
+    if is_truncated(source, duration_s):
+        reasons.append("truncated_audio")
+    if source.undecoded_s:
+        reasons.append("damaged_audio")
+    return tuple(reasons)
 
 
 def is_truncated(source: SourceFormat, duration_s: float) -> bool:

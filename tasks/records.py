@@ -55,7 +55,8 @@ class CallRef:
 class SourceFormat:
     """What the file said of itself: codec name (FFmpeg's), container, native sampling rate and channel count.
 
-    `declared_s` is the length that the header states, in seconds; None where it states none.
+    `declared_s` is the length that the header states, in seconds; None where it states none. `undecoded_s` are seconds
+    in the middle that did not decode, and in whose place silence stands.
     """
 
     codec: str
@@ -63,6 +64,7 @@ class SourceFormat:
     sampling_rate: int
     channels: int
     declared_s: float | None = None
+    undecoded_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

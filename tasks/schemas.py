@@ -48,6 +48,7 @@ CALLS = pa.schema(
         _column("started_at", _time, "when the call began (UTC); null when the archive does not say"),
         _column("duration_s", pa.float64(), "length of the recording, seconds; null when it does not decode"),
         _column("declared_duration_s", pa.float64(), "length that the header states, seconds; or null"),
+        _column("undecoded_s", pa.float64(), "sound in the middle that did not decode and is silence here, seconds"),
         _column("codec", pa.string(), "codec of the recording, by FFmpeg's name"),
         _column("container", pa.string(), "container of the recording, by FFmpeg's name"),
         _column("sampling_rate", pa.int32(), "sampling rate of the recording, Hz"),

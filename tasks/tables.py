@@ -70,6 +70,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
             "codec": outcome.source.codec,
             "container": outcome.source.container,
             "declared_duration_s": outcome.source.declared_s,
+            "undecoded_s": outcome.source.undecoded_s,
             "sampling_rate": outcome.source.sampling_rate,
             "channels": outcome.source.channels,
         }

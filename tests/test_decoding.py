@@ -277,3 +277,18 @@ def test_an_empty_headerless_file(tmp_path: Path) -> None:
     """No bytes are no samples."""
     with pytest.raises(ZeroLengthAudio):
         decode(recorded(tmp_path / "call", b""), NO_LIMIT_S, MULAW)
+
+
+def test_what_follows_damage_keeps_its_time(tmp_path: Path) -> None:
+    """The middle third of an Opus call is overwritten: silence stands there, counted, and the rest is where it was."""
+    whole = Path(__file__).resolve().parents[1] / "evaluation/sets/demo/archive/2026/10/08/demo-0004.opus"
+    content = bytearray(whole.read_bytes())
+    third = len(content) // 3
+    content[third : 2 * third] = bytes(third)
+    (tmp_path / "damaged.opus").write_bytes(content)
+    before, _ = decode(whole, 100.0)
+    after, source = decode(tmp_path / "damaged.opus", 100.0)
+    assert before.samples.shape == after.samples.shape
+    assert 10.0 < source.undecoded_s < 25.0
+    tail = 5 * before.sampling_rate
+    assert 0.99 < np.corrcoef(before.samples[0, -tail:], after.samples[0, -tail:])[0, 1]
