@@ -15,7 +15,8 @@ from flows.console import pairs_table, result_table
 from flows.export import readable
 from flows.s3_server import LocalS3Server
 from tasks.errors import UsageError
-from tasks.settings import StorageSettings, load_settings
+from tasks.setting_groups import StorageSettings
+from tasks.settings import load_settings
 from tasks.storage import Storage, open_storage
 
 SETS = Path(__file__).resolve().parent.parent / "evaluation" / "sets" / "demo"

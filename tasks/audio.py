@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.denoise import reduce_noise
 from tasks.records import Audio, ChannelLayout, ChannelLevels, PreparedAudio, Samples, SourceFormat
-from tasks.settings import AudioSettings
+from tasks.setting_groups import AudioSettings
 
 MODEL_SAMPLING_RATE = 16_000
 

@@ -11,7 +11,7 @@ from tasks.audio import MODEL_SAMPLING_RATE
 from tasks.bundles import Bundle
 from tasks.devices import Device
 from tasks.records import Samples, Turn
-from tasks.settings import DiarizationSettings
+from tasks.setting_groups import DiarizationSettings
 
 if TYPE_CHECKING:
     from pyannote.audio.core.model import Model

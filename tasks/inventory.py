@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tasks.errors import SettingsError
 from tasks.records import CallHints, CallRef
-from tasks.settings import ArchiveSettings
+from tasks.setting_groups import ArchiveSettings
 from tasks.storage import ObjectInfo, Storage
 
 _FIELD = re.compile(r"\{(\w+)\}")

@@ -9,7 +9,7 @@ from tasks.devices import Device, open_device, usable_cores
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError, DeviceError
 from tasks.recognize import Recognizer
-from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings
+from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 
 
 @dataclass(frozen=True, slots=True)

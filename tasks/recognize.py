@@ -11,7 +11,7 @@ import numpy as np
 from tasks.attribute import UNSPACED_LANGUAGES
 from tasks.audio import MODEL_SAMPLING_RATE
 from tasks.records import Recognition, Region, Samples, Segment, Word
-from tasks.settings import RecognizerSettings
+from tasks.setting_groups import RecognizerSettings
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel

@@ -7,32 +7,41 @@ Credentials are not settings: they come only through boto3's own chain.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from pathlib import Path
+from typing import Any, cast
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
-from tasks.decoder import DecoderLimits
-from tasks.decoding import RawEncoding, RawFormat
 from tasks.errors import SettingsError
-from tasks.records import CallHints
-from tasks.storage import StorageOptions
+from tasks.setting_groups import (
+    ArchiveSettings,
+    AudioSettings,
+    DecoderSettings,
+    DiarizationSettings,
+    Group,
+    ModelSettings,
+    RecognizerSettings,
+    RunSettings,
+    StorageSettings,
+    TranscriptsSettings,
+    UtteranceSettings,
+    VadSettings,
+)
 
 ENV_PREFIX = "CALLSCRIBE_"
 CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
 # What Kubernetes puts into every pod beside a Service named callscribe….
 _KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 DEFAULT_CONFIG_FILE = "callscribe.toml"
-ONE_CHANNEL_ENCODINGS = frozenset({"vox", "gsm", "g722", "g726", "g723_1", "g729"})
 
 # What dependencies must be told before they are imported: recorded calls are nobody else's business, and nothing may
 # be fetched in a run.
@@ -50,240 +59,6 @@ PRIVACY_ENVIRONMENT = {
 
 # pydantic-settings asks the class, not the instance, for its sources: `load_settings` tells it here.
 _config_of_this_load: ContextVar[Path | None] = ContextVar("callscribe_config_of_this_load", default=None)
-
-
-class Group(BaseModel):
-    """One group of settings; frozen, and an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArchiveSettings(Group):
-    """Where the recorded calls lie, and what of them is accepted."""
-
-    uri: str | None = Field(None, description="URI of the archive: `s3://bucket/prefix` or `file:///folder`.")
-    key_template: str = Field(
-        "{year}/{month}/{day}/{call_id}.{ext}",
-        description="How keys are built; fields: year, month, day, call_id, ext, and any other name, which is kept "
-        "as an attribute of the call.",
-    )
-    timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
-    language: str | None = Field(
-        None, pattern=r"^[a-z]{2,3}$", description="Language of every call (ISO 639-1); detected per call when unset."
-    )
-    speakers: int | None = Field(
-        None, ge=1, description="How many people speak in every call, where that is known; else it is found out."
-    )
-    channel_roles: tuple[str, ...] = Field(
-        ("agent", "customer"),
-        description="Who is on channel 0, 1, … of a call that has one channel per person.",
-    )
-    max_bytes: int = Field(2_000_000_000, gt=0, description="Largest object accepted, in bytes.")
-    max_duration_s: float = Field(4 * 3600, gt=0, description="Longest recording accepted, in seconds.")
-    raw_encoding: RawEncoding | None = Field(
-        None,
-        description="Encoding of headerless recordings (mulaw, alaw, s8, u8, s16le, s16be, vox, gsm, g722, g726, "
-        "g723_1, g729); unset: they are not read.",
-    )
-    raw_sampling_rate: int | None = Field(
-        None, ge=1000, le=768_000, description="Sampling rate of headerless recordings, in Hz."
-    )
-    raw_channels: int | None = Field(None, ge=1, le=64, description="Channels of headerless recordings, interleaved.")
-    raw_extensions: tuple[str, ...] = Field(
-        (),
-        description="Extensions of the files that are read so, where no decoder recognises them, such as "
-        '`["ulaw", "raw"]`.',
-    )
-
-    def hints(self) -> CallHints:
-        """What is known of every call of the archive."""
-        return CallHints(self.language, self.channel_roles, self.speakers)
-
-    def raw_format(self, key: str) -> RawFormat | None:
-        """How a file of this name is read where no decoder recognises it; None: it is not."""
-        if self.raw_encoding is None or self.raw_sampling_rate is None or self.raw_channels is None:
-            return None
-        extension = PurePosixPath(key).suffix.lower().removeprefix(".")
-        if extension not in {given.lower().removeprefix(".") for given in self.raw_extensions}:
-            return None
-        return RawFormat(self.raw_encoding, self.raw_sampling_rate, self.raw_channels)
-
-    @model_validator(mode="after")
-    def _raw_is_said_whole(self) -> ArchiveSettings:
-        said = [self.raw_encoding, self.raw_sampling_rate, self.raw_channels, self.raw_extensions or None]
-        if any(part is not None for part in said) and None in said:
-            message = "raw_encoding, raw_sampling_rate, raw_channels and raw_extensions are set together or not at all"
-            raise ValueError(message)
-        if self.raw_encoding in ONE_CHANNEL_ENCODINGS and self.raw_channels != 1:
-            message = f"headerless {self.raw_encoding} has one channel (raw_channels)"
-            raise ValueError(message)
-        return self
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: `Europe` alone is a folder
-            message = "unknown time zone; use a name such as Europe/Berlin"
-            raise ValueError(message) from error
-        return value
-
-    @field_validator("channel_roles")
-    @classmethod
-    def _roles_are_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value) or any(not role or role.split() != [role] for role in value):
-            message = "must be different single words, as they become speaker labels"
-            raise ValueError(message)
-        return value
-
-    @field_validator("key_template")
-    @classmethod
-    def _template_names_the_call(cls, value: str) -> str:
-        missing = [name for name in ("year", "month", "call_id") if f"{{{name}}}" not in value]
-        if missing:
-            message = f"must hold {', '.join('{' + name + '}' for name in missing)}"
-            raise ValueError(message)
-        odd = [name for name in re.findall(r"\{(.*?)\}", value) if not name.isidentifier()]
-        if odd:
-            message = f"fields are named by letters, digits and _, not {', '.join('{' + name + '}' for name in odd)}"
-            raise ValueError(message)
-        return value
-
-
-class TranscriptsSettings(Group):
-    """Where the data set lies, and how large its files become."""
-
-    uri: str | None = Field(None, description="URI of the data set: `s3://bucket/prefix` or `file:///folder`.")
-    monthly_hours: float = Field(
-        1000.0,
-        gt=0,
-        description="Audio hours that a full month holds; decides, once per month, into how many shards it is split.",
-    )
-    hours_per_shard: float = Field(
-        1000.0, gt=0, description="Audio hours that one shard (one file per table) should hold."
-    )
-
-
-class StorageSettings(Group):
-    """How object storage is reached. Credentials come through boto3's own chain, never from here."""
-
-    endpoint_url: str | None = Field(None, description="S3 endpoint, for stores other than AWS.")
-    region: str | None = Field(None, description="Region of the bucket.")
-    path_style: bool | None = Field(
-        None, description="Path-style addressing; unset means yes when an endpoint is set, no otherwise."
-    )
-    ca_bundle: str | None = Field(None, description="File of the certificate authority that signed the endpoint.")
-    connect_timeout_s: float = Field(5.0, gt=0, description="Time-out for a connection, in seconds.")
-    read_timeout_s: float = Field(60.0, gt=0, description="Time-out for an answer, in seconds.")
-    max_attempts: int = Field(5, ge=1, description="Tries of one request, the first included.")
-    max_connections: int = Field(32, ge=1, description="Size of the connection pool.")
-
-    def options(self) -> StorageOptions:
-        """As the storage wants them."""
-        return StorageOptions(**self.model_dump())
-
-
-class DecoderSettings(Group):
-    """What decoding one call may cost, in a process of its own."""
-
-    max_memory_bytes: int = Field(
-        DecoderLimits.max_memory_bytes, ge=10_000_000, description="Memory that decoding a call may take, in bytes."
-    )
-    max_cpu_s: float = Field(DecoderLimits.max_cpu_s, gt=0, description="CPU time that decoding a call may take, s.")
-    max_wall_s: float = Field(DecoderLimits.max_wall_s, gt=0, description="Time that decoding a call may take, s.")
-    max_output_bytes: int = Field(
-        DecoderLimits.max_output_bytes, gt=0, description="Bytes of float32 samples that a call may decode to."
-    )
-    calls_per_process: int = Field(
-        DecoderLimits.calls_per_process, ge=1, description="Calls after which a decoder's process is replaced."
-    )
-
-    def limits(self) -> DecoderLimits:
-        """As the decoder wants them."""
-        return DecoderLimits(**self.model_dump())
-
-
-class AudioSettings(Group):
-    """What is done to the sound before a model hears it."""
-
-    loudness_lufs: float = Field(-23.0, ge=-60, le=-5, description="Target loudness (EBU R 128), in LUFS.")
-    true_peak_dbtp: float = Field(-1.0, le=0, description="Highest true peak after the gain, in dBTP.")
-    max_gain_db: float = Field(40.0, ge=0, description="Most gain that is ever applied, in dB.")
-    denoise: Literal["off", "always"] = Field("off", description="Noise reduction (noisereduce) before recognition.")
-
-
-class VadSettings(Group):
-    """Where speech is, by Silero's voice activity detector."""
-
-    threshold: float = Field(0.5, gt=0, lt=1, description="Speech probability above which a frame is speech.")
-    min_silence_ms: int = Field(1000, ge=0, description="Silence that ends a region, in milliseconds.")
-    min_speech_ms: int = Field(0, ge=0, description="Shorter regions are dropped, in milliseconds.")
-    pad_ms: int = Field(500, ge=0, description="Added to each side of a region, in milliseconds.")
-
-
-class RecognizerSettings(Group):
-    """How speech becomes words (faster-whisper)."""
-
-    beam_size: int = Field(5, ge=1, description="Beam of the decoder.")
-    condition_on_previous_text: bool = Field(
-        default=False, description="Give the decoder its own last words; helps long monologues, risks loops."
-    )
-    cpu_threads: int = Field(0, ge=0, description="Threads on the CPU; 0 means all that may be used.")
-
-
-class DiarizationSettings(Group):
-    """Who speaks when, in calls that have one channel (pyannote.audio)."""
-
-    min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call.")
-    max_speakers: int = Field(4, ge=1, description="Most speakers of a call.")
-
-    @model_validator(mode="after")
-    def _fewest_before_most(self) -> DiarizationSettings:
-        if self.min_speakers > self.max_speakers:
-            message = f"min_speakers ({self.min_speakers}) is more than max_speakers ({self.max_speakers})"
-            raise ValueError(message)
-        return self
-
-
-class UtteranceSettings(Group):
-    """How words are grouped into utterances."""
-
-    max_pause_s: float = Field(1.0, gt=0, description="A longer pause between words starts a new utterance, seconds.")
-
-
-class ModelSettings(Group):
-    """Which models run, and on what."""
-
-    bundle: str = Field("starter", description="Name of the model bundle.")
-    folder: Path = Field(
-        Path(platformdirs.user_cache_dir("callscribe", appauthor=False)) / "models",
-        description="Folder that holds the pulled bundles.",
-    )
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`; never guessed.")
-    compute_type: str = Field(
-        "default",
-        description="CTranslate2's compute type; `default` is int8 on cpu and float16 on cuda.",
-    )
-
-    @field_validator("folder")
-    @classmethod
-    def _home_is_meant(cls, value: Path) -> Path:
-        return value.expanduser()
-
-
-class RunSettings(Group):
-    """How a run is cut into jobs and how often calls are tried."""
-
-    job_hours: float = Field(10.0, gt=0, description="Estimated audio hours of one job.")
-    bytes_per_second: int = Field(
-        8000, gt=0, description="Bytes of an archived second, to estimate hours from sizes (8000: mono mu-law)."
-    )
-    max_attempts: int = Field(3, ge=1, description="Tries of a call that fails for a passing reason.")
-    commit_every_s: float = Field(
-        600.0, gt=0, description="Finished calls are committed when a call ends and so many seconds have passed."
-    )
-    loader_threads: int = Field(2, ge=1, description="Calls that are fetched and decoded ahead of the models.")
 
 
 class Settings(BaseSettings):
@@ -386,7 +161,8 @@ def setting_rows() -> list[tuple[str, str, str]]:
         model = cast("type[Group]", group.annotation)
         for name, field in model.model_fields.items():
             default = field.default
-            shown = "" if default is None else str(default).replace(platformdirs.user_cache_dir(), "~/.cache")
+            shown = json.dumps(default) if isinstance(default, tuple) else "" if default is None else str(default)
+            shown = shown.replace(platformdirs.user_cache_dir(), "~/.cache")
             rows.append((f"{group_name}.{name}", shown, field.description or ""))
     return rows
 

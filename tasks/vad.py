@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.audio import MODEL_SAMPLING_RATE
 from tasks.records import Region, Samples
-from tasks.settings import VadSettings
+from tasks.setting_groups import VadSettings
 
 
 def speech_regions(channel: Samples, settings: VadSettings) -> tuple[Region, ...]:

@@ -21,7 +21,7 @@ from tasks.audio import (
     true_peak_dbtp,
 )
 from tasks.records import Audio, Samples
-from tasks.settings import AudioSettings
+from tasks.setting_groups import AudioSettings
 
 
 def faint(seed: int = 9, seconds: float = 1.0) -> Samples:

@@ -11,7 +11,7 @@ from tasks.decoding import decode
 from tasks.diarize import Diarizer
 from tasks.models import Models
 from tasks.records import Samples, Turn
-from tasks.settings import AudioSettings, DiarizationSettings
+from tasks.setting_groups import AudioSettings, DiarizationSettings
 
 CALL = Path("evaluation/sets/demo/archive/2026/10/05/demo-0001.wav")
 SECONDS = 24

@@ -31,7 +31,8 @@ from tasks.devices import Device
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError
 from tasks.models import load_models
-from tasks.settings import DiarizationSettings, ModelSettings, RecognizerSettings, hub_access
+from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
+from tasks.settings import hub_access
 
 REPOSITORY = "acme/small-model"
 REVISION = "3533c8cf8e369892e6b79ff1bf80f7b0286a54ee"

@@ -28,7 +28,8 @@ from tasks.inventory import (
 )
 from tasks.records import CallHints
 from tasks.runs import inventory_digest
-from tasks.settings import ArchiveSettings, load_settings
+from tasks.setting_groups import ArchiveSettings
+from tasks.settings import load_settings
 from tasks.storage import Storage, open_storage
 
 MONTH = "2026-10"

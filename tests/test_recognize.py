@@ -19,7 +19,7 @@ from tasks.decoding import decode
 from tasks.models import Models
 from tasks.recognize import Recognizer, join_pieces
 from tasks.records import PreparedAudio, Recognition, Region, Samples, Word
-from tasks.settings import AudioSettings, RecognizerSettings, VadSettings
+from tasks.setting_groups import AudioSettings, RecognizerSettings, VadSettings
 from tasks.vad import speech_regions
 
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")

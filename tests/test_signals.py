@@ -21,7 +21,8 @@ from evaluation.benchmarks.snr import (
 )
 from tasks.audio import MODEL_SAMPLING_RATE, correlation, prepare
 from tasks.records import Audio, CallSignals, ChannelLevels, Region, Samples
-from tasks.settings import AudioSettings, load_settings
+from tasks.setting_groups import AudioSettings
+from tasks.settings import load_settings
 from tasks.signals import (
     FRAME,
     HIGHEST_DBFS,

@@ -10,7 +10,7 @@ from builders import region
 from tasks.audio import MODEL_SAMPLING_RATE, prepare
 from tasks.decoding import decode
 from tasks.records import Samples
-from tasks.settings import AudioSettings, VadSettings
+from tasks.setting_groups import AudioSettings, VadSettings
 from tasks.vad import speech_regions, total_s
 
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")
