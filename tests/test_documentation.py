@@ -54,6 +54,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_readme_shell_blocks_run(newcomer: Path) -> None:
     """What a newcomer types in the first five minutes works, and leaves what README.md says."""
     said = (newcomer / "stdout.txt").read_text(encoding="utf-8")
@@ -64,6 +65,7 @@ def test_readme_shell_blocks_run(newcomer: Path) -> None:
     assert "Maria Jensen" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sql", [text for note, text in blocks("sql") if "plain" not in note])
 def test_readme_queries_answer(newcomer: Path, sql: str) -> None:
     """Every query of README.md is accepted, and the data set has an answer of the expected columns."""
@@ -71,6 +73,7 @@ def test_readme_queries_answer(newcomer: Path, sql: str) -> None:
     assert "call_id" in names
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sql", [text for note, text in blocks("sql") if "plain" in note])
 def test_readme_plain_queries_answer(newcomer: Path, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What README.md says of plain DuckDB is so, without this code."""
