@@ -90,7 +90,7 @@ def archive_run(
     head, jobs = _plan(data, inventory, archive, transcripts, settings)
     get_run_logger().info("run %s: %s calls in %s jobs", head.run_id, head.calls, head.jobs)
     if not inventory.objects:
-        watcher().stage(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
+        watcher().note(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
     watcher().planned(head.calls, sum(planned.call.size_bytes for job in jobs for planned in job))
     try:
         with tags(f"run:{head.run_id}", f"month:{month}"):

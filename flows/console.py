@@ -53,6 +53,10 @@ class ConsoleWatcher:
         if not self._console.is_terminal:
             self._console.print(escape(text))
 
+    def note(self, text: str) -> None:
+        """Say something that stays to be read."""
+        self._console.print(f"[yellow]note:[/] {escape(text)}")
+
     def planned(self, calls: int, size_bytes: int) -> None:
         """Say how much there is to do."""
         text = f"{calls:,} calls to transcribe ({size_bytes / 1e6:,.1f} MB)" if calls else "nothing to transcribe"

@@ -17,6 +17,9 @@ class Watcher(Protocol):
     def stage(self, text: str) -> None:
         """Something began that takes a while."""
 
+    def note(self, text: str) -> None:
+        """Something that whoever started the run should know."""
+
     def planned(self, calls: int, size_bytes: int) -> None:
         """So much is to be done."""
 
@@ -31,6 +34,9 @@ class Nobody:
     """Nobody watches."""
 
     def stage(self, text: str) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
         """Ignore it."""
 
     def planned(self, calls: int, size_bytes: int) -> None:
