@@ -44,11 +44,11 @@ class Format:
 
 
 def _sndfile(name: str, kind: str, subtype: str, codec: str, container: str, **more: object) -> Format:
-    return Format(name, "soundfile", kind, subtype, codec, container, **more)  # type: ignore[arg-type]
+    return Format(name, "soundfile", kind, subtype, codec, container, **more)  # type: ignore[arg-type]  # fields by name
 
 
 def _ffmpeg(name: str, muxer: str, encoder: str, codec: str, container: str, **more: object) -> Format:
-    return Format(name, "ffmpeg", muxer, encoder, codec, container, **more)  # type: ignore[arg-type]
+    return Format(name, "ffmpeg", muxer, encoder, codec, container, **more)  # type: ignore[arg-type]  # fields by name
 
 
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"

@@ -25,11 +25,10 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
+from tasks.attribute import UNSPACED_LANGUAGES
+
 NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (English; Basic for other languages)"
 """Which normaliser made the counts, with its version."""
-
-UNSPACED_LANGUAGES: Final = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
-"""Written without spaces: every character counts as a word there, as in the Whisper paper."""
 
 
 def normalise(text: str, language: str = "en") -> str:
@@ -72,5 +71,6 @@ def _normaliser(language: str) -> Callable[[str], str]:
     if language == "en":
         normaliser = EnglishTextNormalizer()
     else:
+        # Every character of these counts as a word, as in the Whisper paper.
         normaliser = BasicTextNormalizer(split_letters=language in UNSPACED_LANGUAGES)
     return normaliser

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger, tags
@@ -28,6 +27,7 @@ from tasks.runs import (
     RunSummary,
     inventory_digest,
     new_run_id,
+    package_versions,
     reconcile,
     summary_rows,
     write_certificate,
@@ -39,8 +39,6 @@ from tasks.settings import Settings, load_settings
 from tasks.shards import estimated_hours, pack_jobs, shard_count, shard_of
 from tasks.storage import open_storage
 from tasks.tables import rows_of
-
-VERSIONED_PACKAGES = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "pyannote.audio", "torch", "pyarrow")
 
 
 def _run_name() -> str:
@@ -110,7 +108,7 @@ def archive_run(
 def _certify(data: DataSet, head: RunHead, jobs: list[list[PlannedCall]], started: float) -> RunSummary:
     """Hold the plan against the data set, write the certificate, and show it in Prefect."""
     summary = reconcile(data, head, jobs, time.monotonic() - started)
-    certificate = write_certificate(data.storage, head, summary, {name: version(name) for name in VERSIONED_PACKAGES})
+    certificate = write_certificate(data.storage, head, summary, package_versions())
     create_table_artifact(
         table=[{"what": name, "number": value} for name, value in summary_rows(summary)],
         key="archive-run",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from tasks.bundles import open_bundle
 from tasks.dataset import DataSet
 from tasks.devices import open_device
 from tasks.errors import StorageUnavailable, UsageError
+from tasks.runs import package_versions
 from tasks.settings import Settings
 from tasks.storage import open_storage
-
-SHOWN_PACKAGES = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "torch", "pyannote.audio", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,11 @@ class CheckResult:
 
 def run_checks(settings: Settings) -> Iterator[CheckResult]:
     """Check one thing after another; nothing is left behind."""
-    yield CheckResult("versions", f"python {platform.python_version()}, " + ", ".join(map(_version, SHOWN_PACKAGES)))
+    yield CheckResult(
+        "versions",
+        f"python {platform.python_version()}, "
+        + ", ".join(f"{name} {found}" for name, found in package_versions().items()),
+    )
     yield _checked("device", lambda: _device(settings))
     yield _checked("models", lambda: _models(settings))
     if settings.archive.uri:
@@ -44,10 +46,6 @@ def _checked(name: str, look: Callable[[], str]) -> CheckResult:
         return CheckResult(name, look())
     except (UsageError, StorageUnavailable) as error:
         return CheckResult(name, error.message, error)
-
-
-def _version(package: str) -> str:
-    return f"{package} {version(package)}"
 
 
 def _device(settings: Settings) -> str:

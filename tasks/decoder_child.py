@@ -60,7 +60,7 @@ def _answer(decode: Decode, request: dict[str, Any]) -> dict[str, Any]:
 def _imported(function: str) -> Decode:
     """What decodes, with everything that it imports: after this, memory is counted."""
     import av
-    import soundfile  # noqa: F401
+    import soundfile  # noqa: F401  # loaded before memory is counted, used by what decodes
 
     av.logging.set_level(None)
     module, _, name = function.partition(":")

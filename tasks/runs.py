@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from tasks.dataset import DataSet
@@ -112,6 +113,12 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """As a plain dict, with the verdict."""
         return {**asdict(self), "accounted": self.accounted}
+
+
+def package_versions() -> dict[str, str]:
+    """The versions that a certificate and `callscribe check` name."""
+    packages = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "pyannote.audio", "torch", "pyarrow")
+    return {name: version(name) for name in packages}
 
 
 def new_run_id(now: datetime | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Settings: one TOML file and the environment, grouped, checked at start. The only reader of the environment.
+"""Settings: one TOML file and the environment, grouped, checked at start. The one reader of the environment.
 
 A setting is looked up in this order: an override from the command line, the environment variable
 `CALLSCRIBE_<GROUP>__<NAME>`, the TOML file (`callscribe.toml`, or what `CALLSCRIBE_CONFIG` names), its default.
