@@ -20,9 +20,10 @@ class Format:
 
     `maker` is called with `container_arg` and `codec_arg`: libsndfile's format and subtype, or FFmpeg's muxer and
     encoder with `options`. `codec` and `container` are what the columns of `calls` say; `rate_hz` is the sampling rate
-    of the file, and `decoded_hz` that of the samples. `cut` is what becomes of a file that lost its end;
-    `correlation` is the least that the sound that comes out has with what went in; None where only rate, channels and
-    length can be checked. `raw` is the value of `archive.raw_encoding` for headerless files.
+    of the file, and `decoded_hz` that of the samples. `channels` are spread evenly over `streams`. `cut` is what
+    becomes of a file that lost its end; `correlation` is the least that the sound that comes out has with what went in;
+    None where only rate, channels and length can be checked. `raw` is the value of `archive.raw_encoding` for
+    headerless files.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Format:
     rate_hz: int = 8000
     decoded_hz: int | None = None
     channels: int = 2
+    streams: int = 1
     cut: Cut = "noticed"
     correlation: float | None = 0.99
     tolerance_s: float = 0.05
@@ -112,6 +114,18 @@ FORMATS: tuple[Format, ...] = (
            note="no free encoder: frames of chance bits, compared with what a second decoder makes of them"),
     _ffmpeg("WMA", "asf", "wmav2", "wmav2", "asf", rate_hz=16_000, correlation=0.9, options={"b": "32000"},
             tolerance_s=0.2),
+    _ffmpeg("two tracks, AAC in MP4", "mp4", "aac", "aac", _MOV, streams=2, cut="undecodable", rate_hz=16_000,
+            correlation=0.95, tolerance_s=0.15),
+    _ffmpeg("two tracks, PCM in QuickTime", "mov", "pcm_s16le", "pcm_s16le", _MOV, streams=2, cut="undecodable"),
+    _ffmpeg("two tracks, FLAC in Matroska", "matroska", "flac", "flac", _WEBM, streams=2),
+    _ffmpeg("two tracks, Opus in WebM", "webm", "libopus", "opus", _WEBM, streams=2, rate_hz=48_000, correlation=0.9),
+    _ffmpeg("two tracks, Opus in Ogg", "ogg", "libopus", "opus", "ogg", streams=2, rate_hz=48_000, cut="unnoticed",
+            correlation=0.9),
+    _ffmpeg("two tracks, PCM in AVI", "avi", "pcm_s16le", "pcm_s16le", "avi", streams=2, cut="unnoticed"),
+    _ffmpeg("two tracks, WMA", "asf", "wmav2", "wmav2", "asf", streams=2, rate_hz=16_000, correlation=0.9,
+            options={"b": "32000"}, tolerance_s=0.2),
+    _ffmpeg("two tracks, AAC in MPEG-TS", "mpegts", "aac", "aac", "mpegts", streams=2, rate_hz=16_000,
+            cut="unnoticed", correlation=0.95, tolerance_s=0.15),
     _sndfile("headerless mu-law", "RAW", "ULAW", "pcm_mulaw", "raw", raw="mulaw", cut="unnoticed"),
     _sndfile("headerless A-law", "RAW", "ALAW", "pcm_alaw", "raw", raw="alaw", cut="unnoticed"),
     _sndfile("headerless PCM, 16 bit, little endian", "RAW", "PCM_16", "pcm_s16le", "raw", raw="s16le",

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tasks.errors import UndecodableAudio
-from tasks.headers import declared_length
-from tasks.records import Samples, SourceFormat
+from tasks.ffmpeg_frames import BLOCK_SAMPLES, Reader, interleaved, plausible, valid_frames
+from tasks.ffmpeg_streams import MAX_STREAMS, Stream, joined
+from tasks.headers import HeaderLength, declared_length
+from tasks.records import SourceFormat
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.audio.resampler import AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -28,28 +24,12 @@ DEMUXERS = (
     "tta,voc,w64,wav,wv"
 )
 # Of these, the ones that are known by a bit pattern that repeats, which headerless sound can hold by chance.
-SYNC_WORD_DEMUXERS = frozenset({"aac", "ac3", "eac3", "loas", "mp3", "mpeg", "mpegts"})
+# Not MPEG-TS: it has tables with checksums, and as much as half of it are headers.
+SYNC_WORD_DEMUXERS = frozenset({"aac", "ac3", "eac3", "loas", "mp3", "mpeg"})
 SYNC_WORD_SHARE = 0.9
 # Where FFmpeg's duration is what the header says; elsewhere it is guessed from bit rates, or taken from the last page.
 DECLARING_DEMUXERS = frozenset({"aiff", "au", "flac", "mov", "matroska", "nistsphere", "tta", "wv"})
 HEADER_DEMUXERS = frozenset({"wav", "w64", "caf", "asf"})
-PLAUSIBLE_RATES_HZ = range(1000, 768_001)
-BLOCK_SAMPLES = 65_536
-# A shorter gap between time stamps is their raggedness.
-MIN_GAP_S = 0.1
-# So many errors of the demuxer in a row mean that it finds nothing more.
-MAX_REFUSALS = 100
-
-
-@dataclass(slots=True)
-class Reader:
-    """An open recording: its format (from the first block on as it is, before as the header says) and its blocks."""
-
-    source: SourceFormat
-    blocks: Iterator[Samples] = field(default_factory=lambda: iter(()))
-    damaged: bool = False
-    length_s: float | None = None
-    """What FFmpeg takes for the length: from the header, the last page or the bit rate."""
 
 
 @contextmanager
@@ -76,29 +56,94 @@ def ffmpeg(
     try:
         if whole:
             _require_whole(path, given)
-        with (
-            _opened(path) as file,
-            av.open(file, "r", format=demuxer, options=given, metadata_errors="ignore") as container,
-        ):
-            if not container.streams.audio:
-                message = "the file holds no audio stream"
-                raise UndecodableAudio(message)
-            audio = container.streams.audio[0]
-            if getattr(audio, "codec_context", None) is None:
-                message = f"no decoder for the sound in the {container.format.name} file"
-                raise UndecodableAudio(message)
-            short = container.format.name.partition(",")[0]
-            declared = length.seconds if short in HEADER_DEMUXERS else _declared(path, container, audio, short)
-            source = SourceFormat(audio.codec_context.name, container.format.name, audio.rate, audio.channels, declared)
-            length_s = container.duration / 1_000_000 if container.duration else None
-            reader = Reader(plausible(source), length_s=length_s)
-            reader.blocks = _interleaved(_valid_frames(container, reader), reader)
-            yield reader
+        with ExitStack() as stack:
+
+            def opened() -> InputContainer:
+                file = stack.enter_context(_opened(path))
+                return stack.enter_context(av.open(file, "r", format=demuxer, options=given, metadata_errors="ignore"))
+
+            container = opened()
+            _require_sound(container)
+            others = [opened() for _ in container.streams.audio[1:]]
+            yield _several([container, *others], length) if others else _one(path, container, length)
     except MemoryError:  # which is one of FFmpeg's errors, too
         raise
     except av.FFmpegError as error:
         message = f"no decoder can read the file ({error.strerror})"
         raise UndecodableAudio(message) from error
+
+
+def _require_sound(container: InputContainer) -> None:
+    """Refuse a file in which there is nothing to decode, or too much side by side.
+
+    Raises:
+        UndecodableAudio: one of these.
+    """
+    streams = container.streams.audio
+    if not streams:
+        message = "the file holds no audio stream"
+        raise UndecodableAudio(message)
+    if len(streams) > MAX_STREAMS:
+        message = f"the file holds {len(streams)} audio streams, and at most {MAX_STREAMS} are read"
+        raise UndecodableAudio(message)
+    if not any(_decodes(audio) for audio in streams):
+        message = f"no decoder for the sound in the {container.format.name} file"
+        raise UndecodableAudio(message)
+
+
+def _decodes(audio: AudioStream) -> bool:
+    """Whether there is a decoder for a stream."""
+    return getattr(audio, "codec_context", None) is not None
+
+
+def _one(path: Path, container: InputContainer, length: HeaderLength) -> Reader:
+    """The one audio stream of a file."""
+    audio = container.streams.audio[0]
+    demuxer = _demuxer(container)
+    declared = length.seconds if demuxer in HEADER_DEMUXERS else None
+    if demuxer in DECLARING_DEMUXERS or (demuxer == "mp3" and _counts_frames(path)):
+        declared = _stream_s(audio) or _length_s(container)
+    source = SourceFormat(audio.codec_context.name, container.format.name, audio.rate, audio.channels, declared)
+    reader = Reader(plausible(source), length_s=_length_s(container))
+    reader.blocks = interleaved(valid_frames(container, reader), reader)
+    return reader
+
+
+def _several(containers: Sequence[InputContainer], length: HeaderLength) -> Reader:
+    """The audio streams of a file, which was opened once for each."""
+    from av.stream import Discard
+
+    demuxer, name = _demuxer(containers[0]), containers[0].format.name
+    streams = []
+    for index, container in enumerate(containers):
+        audio = container.streams.audio[index]
+        for other in container.streams:
+            if other.index != audio.index:
+                # Not read at all, so that what is damaged in it ends nothing here.
+                other.discard = Discard.all
+        # Matroska states one length for all of them, which FFmpeg may give to each.
+        own_s = _stream_s(audio) if demuxer == "mov" else None
+        if _decodes(audio):
+            source = SourceFormat(audio.codec_context.name, name, audio.rate, audio.channels)
+            reader = Reader(source, length_s=_length_s(container))
+            streams.append(Stream(reader, valid_frames(container, reader, index), own_s))
+        else:
+            streams.append(Stream(Reader(SourceFormat("", name, 0, 0), damaged=True), iter(()), own_s))
+    declared_s = length.seconds if demuxer in HEADER_DEMUXERS else None
+    return joined(streams, _length_s(containers[0]) if demuxer in DECLARING_DEMUXERS else declared_s)
+
+
+def _demuxer(container: InputContainer) -> str:
+    """The short name of what FFmpeg takes a file for."""
+    return str(container.format.name).partition(",")[0]
+
+
+def _length_s(container: InputContainer) -> float | None:
+    return container.duration / 1_000_000 if container.duration else None
+
+
+def _stream_s(audio: AudioStream) -> float | None:
+    return float(audio.duration * audio.time_base) if audio.duration and audio.time_base else None
 
 
 class _OpenEnd(io.FileIO):
@@ -124,98 +169,6 @@ def _opened(path: Path) -> Iterator[str | _OpenEnd]:
         yield str(path)
 
 
-def _interleaved(frames: Iterator[AudioFrame], reader: Reader) -> Iterator[Samples]:
-    """Frames as float32 `[sample, channel]`, in the rate and layout of the first, whatever later ones change to.
-
-    Silence stands in place of frames that did not decode, so that what follows them keeps its time.
-    """
-    import av
-
-    resampler: AudioResampler | None = None
-    seen: tuple[str, str, int] | None = None
-    begin: float | None = None
-    written = 0
-    for frame in frames:
-        looks = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if resampler is None:
-            layout, rate = frame.layout, frame.sample_rate
-            reader.source = plausible(replace(reader.source, sampling_rate=rate, channels=layout.nb_channels))
-        elif looks != seen:
-            yield from _arrays(resampler.resample(None))
-        if resampler is None or looks != seen:
-            # Interleaved: PyAV reads past the end of a planar frame's eight pointers, and crashes, from eight channels.
-            resampler, seen = av.AudioResampler(format="flt", layout=layout, rate=rate), looks
-        begin = frame.time if begin is None else begin
-        if frame.time is not None and begin is not None:
-            silence = _silence(frame.time - begin, written, reader)
-            written += sum(len(block) for block in silence)
-            yield from silence
-        for block in _arrays(resampler.resample(frame)):
-            written += len(block)
-            yield block
-    if resampler is not None:
-        yield from _arrays(resampler.resample(None))
-
-
-def _silence(time_s: float, written: int, reader: Reader) -> list[Samples]:
-    """What is missing before a frame that lies at `time_s`, when `written` samples are there; counted in the source."""
-    rate, channels = reader.source.sampling_rate, reader.source.channels
-    missing = round(time_s * rate) - written
-    plausible_s = math.inf if reader.length_s is None else reader.length_s + MIN_GAP_S
-    if missing < MIN_GAP_S * rate or time_s > plausible_s:
-        return []  # the raggedness of time stamps, or one that is damaged itself
-    reader.source = replace(reader.source, undecoded_s=round(reader.source.undecoded_s + missing / rate, 3))
-    return [
-        np.zeros((min(BLOCK_SAMPLES, missing - start), channels), dtype=np.float32)
-        for start in range(0, missing, BLOCK_SAMPLES)
-    ]
-
-
-def _arrays(frames: Sequence[AudioFrame | None]) -> Iterator[Samples]:
-    for frame in frames:
-        if frame is not None:
-            yield frame.to_ndarray().astype(np.float32, copy=False).reshape(-1, frame.layout.nb_channels)
-
-
-def _valid_frames(container: InputContainer, reader: Reader) -> Iterator[AudioFrame]:
-    """The frames of the first audio stream, without those that do not decode."""
-    import av
-
-    packets = container.demux(audio=0)
-    refusals = 0
-    while refusals < MAX_REFUSALS:
-        try:
-            packet = next(packets, None)
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            # An error ends PyAV's generator, and not the file: go on behind it.
-            reader.damaged = True
-            refusals += 1
-            packets = container.demux(audio=0)
-            continue
-        if packet is None:
-            return
-        refusals = 0
-        try:
-            frames = packet.decode()
-        except MemoryError:
-            raise
-        except av.FFmpegError:
-            reader.damaged = True
-            continue
-        yield from (frame for frame in frames if frame.samples)
-
-
-def _declared(path: Path, container: InputContainer, audio: AudioStream, demuxer: str) -> float | None:
-    """The length in seconds that the header states, where FFmpeg has it from there."""
-    if demuxer not in DECLARING_DEMUXERS and not (demuxer == "mp3" and _counts_frames(path)):
-        return None
-    if audio.duration and audio.time_base:
-        return float(audio.duration * audio.time_base)
-    return container.duration / 1_000_000 if container.duration else None
-
-
 def _counts_frames(path: Path) -> bool:
     """Whether an MP3 file starts with a header that says how many frames follow."""
     with path.open("rb") as file:
@@ -237,15 +190,7 @@ def _require_whole(path: Path, options: dict[str, str]) -> None:
     with av.open(str(path), options=options, metadata_errors="ignore") as container:
         if container.format.name not in SYNC_WORD_DEMUXERS or not container.streams.audio:
             return
-        held = sum(packet.size for packet in container.demux(audio=0))
+        held = sum(packet.size for packet in container.demux(container.streams.audio))
         if held < SYNC_WORD_SHARE * path.stat().st_size:
             message = f"the file holds the bit pattern of {container.format.name} files by chance"
             raise UndecodableAudio(message)
-
-
-def plausible(source: SourceFormat) -> SourceFormat:
-    """Refuse a sampling rate that no recorder writes: resampling it would cost without bound."""
-    if source.sampling_rate not in PLAUSIBLE_RATES_HZ:
-        message = f"the {source.container} file says that it has a sampling rate of {source.sampling_rate} Hz"
-        raise UndecodableAudio(message)
-    return source

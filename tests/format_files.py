@@ -1,6 +1,8 @@
-"""Makes a file of each format of `evaluation.audio_formats`, from the demo's own speech."""
+"""Makes a file of each format of `evaluation.audio_formats`, from the demo's own speech; and files of many streams."""
 
 import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -48,30 +50,65 @@ def make(row: Format, path: Path) -> None:
         path.write_bytes(_frames(row))
 
 
+@dataclass(frozen=True)
+class Stream:
+    """One audio stream of a file: FFmpeg's encoder, its options, and `[channel, sample]` from a time on."""
+
+    encoder: str
+    rate_hz: int
+    samples: Samples
+    start_s: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def mux(path: Path, muxer: str, streams: Sequence[Stream], *, in_time: bool = True, **options: str) -> Path:
+    """Write streams into a file with one of FFmpeg's muxers, packets in order of time or one stream after the other."""
+    with av.open(str(path), "w", format=muxer, options=options) as container:
+        added = [_added(container, stream) for stream in streams]
+        packets = [packet for one, stream in zip(added, streams, strict=True) for packet in _packets(one, stream)]
+        if in_time and len(streams) > 1:
+            packets.sort(key=lambda packet: packet.dts * packet.time_base)
+        container.start_encoding()
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
 def _encode(row: Format, path: Path) -> None:
-    samples = speech(row.rate_hz, row.channels)
-    layout = "mono" if row.channels == 1 else "stereo"
-    with av.open(str(path), "w", format=row.container_arg) as container:
-        options = dict(row.options)
-        bit_rate = options.pop("b", None)
-        stream = container.add_stream(row.codec_arg, rate=row.rate_hz, layout=layout, options=options)
-        if bit_rate:
-            stream.bit_rate = int(bit_rate)
-        context = stream.codec_context
-        if row.codec_arg == "g723_1":
-            context.format = "s16"
-        context.open()
-        resampler = av.AudioResampler(format=context.format, layout=layout, rate=row.rate_hz)
-        fifo = av.AudioFifo()
-        interleaved = np.ascontiguousarray((samples.T * 32767).astype(np.int16)).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = row.rate_hz, 0, Fraction(1, row.rate_hz)
-        for converted in resampler.resample(frame):
-            fifo.write(converted)
-        size = context.frame_size or 1024
-        while (part := fifo.read(size)) is not None or (part := fifo.read(partial=True)) is not None:
-            container.mux(stream.encode(part))
-        container.mux(stream.encode())
+    each = np.split(speech(row.rate_hz, row.channels), row.streams)
+    mux(path, row.container_arg, [Stream(row.codec_arg, row.rate_hz, one, options=row.options) for one in each])
+
+
+def _added(container: av.container.OutputContainer, stream: Stream) -> av.AudioStream:
+    options = dict(stream.options)
+    bit_rate = options.pop("b", None)
+    layout = "mono" if len(stream.samples) == 1 else "stereo"
+    added = container.add_stream(stream.encoder, rate=stream.rate_hz, layout=layout, options=options)
+    if bit_rate:
+        added.bit_rate = int(bit_rate)
+    if stream.encoder == "g723_1":
+        added.codec_context.format = "s16"
+    added.codec_context.open()
+    return added
+
+
+def _packets(added: av.AudioStream, stream: Stream) -> list[av.Packet]:
+    context, rate, layout = added.codec_context, stream.rate_hz, added.layout
+    if not stream.samples.size:
+        return []
+    resampler = av.AudioResampler(format=context.format, layout=layout, rate=rate)
+    fifo = av.AudioFifo()
+    interleaved = np.ascontiguousarray((stream.samples.T * 32767).astype(np.int16)).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    for converted in resampler.resample(frame):
+        fifo.write(converted)
+    size = context.frame_size or 1024
+    packets = []
+    while (part := fifo.read(size)) is not None or (part := fifo.read(partial=True)) is not None:
+        part.pts += round(stream.start_s * rate)
+        packets += added.encode(part)
+    return [packet for packet in [*packets, *added.encode()] if packet.dts is not None]
 
 
 def _sphere(row: Format) -> bytes:

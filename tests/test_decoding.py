@@ -142,6 +142,47 @@ def test_a_truncated_wav_gives_what_is_there(tmp_path: Path, kept: float) -> Non
     assert np.array_equal(whole.samples[:, : audio.samples.shape[1]], audio.samples)
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype", "frame_bytes"),
+    [
+        ("WAV", "PCM_U8", 2),
+        ("WAV", "PCM_16", 4),
+        ("WAV", "PCM_24", 6),
+        ("WAV", "FLOAT", 8),
+        ("WAV", "ULAW", 2),
+        ("WAVEX", "PCM_24", 6),
+        ("RF64", "PCM_16", 4),
+        ("W64", "PCM_16", 4),
+        ("AIFF", "PCM_16", 4),
+        ("AU", "PCM_16", 4),
+        ("CAF", "PCM_16", 4),
+        ("RAW", "PCM_16", 4),
+    ],
+)
+def test_an_end_in_the_middle_of_a_frame(tmp_path: Path, kind: str, subtype: str, frame_bytes: int) -> None:
+    """A last moment that not every channel has is dropped: channels keep one length, and do not change places."""
+    sound = np.stack([sine(440, 0.5, 0.5, 8000), sine(660, 0.5, 0.25, 8000)], axis=1)
+    data = encoded(sound, 8000, kind, subtype)
+    raw = RawFormat("s16le", 8000, 2) if kind == "RAW" else None
+    whole, _ = decode(recorded(tmp_path / "whole", data), NO_LIMIT_S, raw)
+    assert (2, 4000) == whole.samples.shape
+    for lost in range(1, frame_bytes):
+        audio, _ = decode(recorded(tmp_path / "call", data[:-lost]), NO_LIMIT_S, raw)
+        assert np.array_equal(whole.samples[:, :3999], audio.samples)
+
+
+@pytest.mark.parametrize("more", [1, 2, 3])
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "placeholder"])
+def test_a_part_of_a_frame_too_many(tmp_path: Path, more: int, stated: bool) -> None:
+    """The same, where the header counts the odd bytes as sound, or nothing at all."""
+    data = bytearray(encoded(np.stack([noise(1, 0.5), noise(2, 0.5)], axis=1), 8000, "WAV", "PCM_16"))
+    size = len(data) - 44
+    data += bytes([7] * more)
+    data[40:44] = (size + more if stated else 0xFFFFFFFF).to_bytes(4, "little")
+    audio, _ = decode(recorded(tmp_path / "call", bytes(data)), NO_LIMIT_S)
+    assert (2, size // 4) == audio.samples.shape
+
+
 def test_a_damaged_stretch_is_left_out(tmp_path: Path) -> None:
     """Zeros in the middle of an MP3 cost the frames that they hit, and no more."""
     data = bytearray(encoded(sine(440, 8.0, 0.5, 16000), 16000, "MP3"))
@@ -292,3 +333,13 @@ def test_what_follows_damage_keeps_its_time(tmp_path: Path) -> None:
     assert 10.0 < source.undecoded_s < 25.0
     tail = 5 * before.sampling_rate
     assert 0.99 < np.corrcoef(before.samples[0, -tail:], after.samples[0, -tail:])[0, 1]
+
+
+def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
+    """In place of a float file's NaN and infinities stands silence, and the row will say that something was wrong."""
+    sound = np.stack([sine(440, rate=8000), sine(300, rate=8000)], axis=1)
+    broken = sound.copy()
+    broken[10:90, 0], broken[50, 1], broken[4000, 1] = np.nan, np.inf, -np.inf
+    audio, source = decode(recorded(tmp_path / "call.wav", encoded(broken, 8000, "WAV", "FLOAT")), NO_LIMIT_S)
+    assert np.array_equal(np.where(np.isfinite(broken), sound, 0).T, audio.samples)
+    assert source.undecoded_s == pytest.approx(0.010)

@@ -52,7 +52,7 @@ def test_the_sound_of_a_format(tmp_path: Path, row: Format) -> None:
     make(row, path)
     audio, source = decode(path, 60, raw_format(row))
     rate = row.decoded_hz or row.rate_hz
-    assert (row.codec, row.container) == (source.codec, source.container)
+    assert (row.codec, row.container, row.streams) == (source.codec, source.container, source.streams)
     assert (rate, row.channels) == (source.sampling_rate, source.channels) == (audio.sampling_rate, audio.channels)
     assert pytest.approx(SECONDS, abs=row.tolerance_s) == audio.duration_s
     assert not is_truncated(source, audio.duration_s)
