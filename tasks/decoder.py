@@ -23,8 +23,6 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
-import numpy as np
-
 from tasks.decoding import DecodeOptions, decode_to_file
 from tasks.errors import (
     CallError,
@@ -33,9 +31,11 @@ from tasks.errors import (
     DecoderTimeout,
     DecoderUnavailable,
     ProcessingError,
+    ScratchFull,
     TerminalError,
 )
-from tasks.records import Audio, SourceFormat
+from tasks.records import SourceFormat
+from tasks.tracks import Recording
 
 START_S = 60.0
 ANSWER_BYTES = 65_536
@@ -52,7 +52,7 @@ class DecoderLimits:
     max_memory_bytes: int = 1_000_000_000
     max_cpu_s: float = 600.0
     max_wall_s: float = 900.0
-    max_output_bytes: int = 6_000_000_000
+    max_output_bytes: int = 12_000_000_000
     calls_per_process: int = 100
 
 
@@ -87,14 +87,14 @@ class DecoderPool:
         for child in idle:
             child.kill()
 
-    def decode(self, path: Path, options: DecodeOptions) -> tuple[Audio, SourceFormat]:
-        """Decode a recording.
+    def decode(self, path: Path, options: DecodeOptions) -> Recording:
+        """Decode a recording into a file beside it, which is the caller's.
 
         A call is only blamed for a crash that it causes in a fresh process: calls before it may have left a used one
         damaged.
 
         Args:
-            path: the recording; samples pass through a file beside it.
+            path: the recording.
             options: bounds, and how headerless sound is read.
 
         Raises:
@@ -114,10 +114,11 @@ class DecoderPool:
                 except (DecoderCrashed, DecoderOutOfMemory):
                     pass
             return self._decode(_Child(self._function, self.limits), path, output, options)
-        finally:
+        except BaseException:
             output.unlink(missing_ok=True)
+            raise
 
-    def _decode(self, child: _Child, path: Path, output: Path, options: DecodeOptions) -> tuple[Audio, SourceFormat]:
+    def _decode(self, child: _Child, path: Path, output: Path, options: DecodeOptions) -> Recording:
         try:
             answer = child.ask({"path": str(path), "output": str(output), "options": asdict(options)})
             decoded = _decoded(answer, output)
@@ -139,18 +140,24 @@ class DecoderPool:
             self._idle.append(child)
 
 
-def _decoded(answer: dict[str, Any], output: Path) -> tuple[Audio, SourceFormat]:
+def _decoded(answer: dict[str, Any], output: Path) -> Recording:
     """What an answer says, after a look at whether it can be."""
     if "code" in answer:
-        known: dict[str, type[CallError]] = {kind.code: kind for kind in TerminalError.__subclasses__()}
+        kinds: list[type[CallError]] = [*TerminalError.__subclasses__(), ScratchFull]
+        known = {kind.code: kind for kind in kinds}
         raise known.get(str(answer["code"]), ProcessingError)(str(answer.get("message")))
     try:
-        source, count = SourceFormat(**answer["source"]), int(answer["samples"])
-        interleaved = np.memmap(output, dtype=np.float32, mode="r", shape=(count, source.channels))
+        given = answer["source"]
+        source = SourceFormat(**given | {"channel_s": tuple(map(float, given["channel_s"]))})  # JSON has no tuples
+        recording = Recording(output, source, int(answer["samples"]))
+        written, promised = output.stat().st_size, 4 * recording.samples * recording.source.channels
+        if written != promised or not promised:
+            message = f"{written} bytes are not {promised}"
+            raise ValueError(message)  # noqa: TRY301  # caught below, as what else makes no sense
     except (KeyError, TypeError, ValueError, OSError) as error:
         message = f"the decoder gave an answer that makes no sense ({type(error).__name__})"
         raise DecoderCrashed(message) from error
-    return Audio(np.ascontiguousarray(interleaved.T), source.sampling_rate), source
+    return recording
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ itself before it reads the first of them, and dies with its parent.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ from typing import IO, Any, cast
 
 from tasks.decoder import Decode, DecoderLimits
 from tasks.decoding import DecodeOptions, RawFormat
-from tasks.errors import CallError, DecoderOutOfMemory, ProcessingError
+from tasks.errors import CallError, DecoderOutOfMemory, ProcessingError, ScratchFull
 
 PR_SET_PDEATHSIG = 1
 
@@ -53,6 +54,9 @@ def _answer(decode: Decode, request: dict[str, Any]) -> dict[str, Any]:
         message = "the decoder asked for more memory than it may have (decoder.max_memory_bytes)"
         return {"code": DecoderOutOfMemory.code, "message": message}
     except Exception as error:  # noqa: BLE001  # whatever a decoder raises is about this call
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            full = ScratchFull()
+            return {"code": full.code, "message": full.message}
         return {"code": ProcessingError.code, "message": f"{type(error).__name__}: {error}"}
     return {"source": asdict(source), "samples": samples}
 

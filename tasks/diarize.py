@@ -7,11 +7,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.audio import MODEL_SAMPLING_RATE
+import numpy as np
+
 from tasks.bundles import Bundle
 from tasks.devices import Device
 from tasks.records import Samples, Turn
 from tasks.setting_groups import DiarizationSettings
+from tasks.tracks import MODEL_SAMPLING_RATE, Track
+from tasks.voices import Voice, VoiceBook, talk_s
 
 if TYPE_CHECKING:
     from pyannote.audio.core.model import Model
@@ -27,17 +30,27 @@ STARTER_PARAMETERS = {
 }
 
 
+# The mean voice of half an hour is steadier than that of a window of 5 s: the distance for those is generous for it.
+STARTER_LINK_DISTANCE = 0.3
+PUBLISHED_LINK_DISTANCE = 0.5
+# Sound that is diarized in one go. Embeddings are compared with each other, all with all.
+WINDOW_S = 1800
+WINDOW = WINDOW_S * MODEL_SAMPLING_RATE
+
+
 class Diarizer:
     """One loaded diarization pipeline, used for every call of the process.
 
     Args:
         pipeline: the instantiated pipeline, on its device.
         settings: how many speakers a call may have.
+        link_distance: cosine distance up to which voices of two windows are one speaker's.
     """
 
-    def __init__(self, pipeline: SpeakerDiarization, settings: DiarizationSettings) -> None:
+    def __init__(self, pipeline: SpeakerDiarization, settings: DiarizationSettings, link_distance: float) -> None:
         self._pipeline = pipeline
         self._settings = settings
+        self._link_distance = link_distance
 
     def prove(self) -> None:
         """Run the segmentation and the embedding model on two seconds of noise.
@@ -52,20 +65,38 @@ class Diarizer:
             self._pipeline._segmentation.infer(noise)  # noqa: SLF001  # the pipeline has no public name for its models
             self._pipeline._embedding(noise)  # noqa: SLF001
 
-    def diarize(self, channel: Samples, speakers: int | None = None) -> tuple[Turn, ...]:
-        """Find the turns of each speaker of one channel at 16 kHz.
+    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
+        """Find the turns of each speaker of one channel.
+
+        Long calls are heard `WINDOW_S` at a time, to bound memory (which grows with the square of the time), and the
+        speakers of each window are matched with those before by their voices.
 
         Args:
-            channel: `[sample]`.
+            track: the channel.
             speakers: how many people speak, when that is known.
 
         Returns:
             turns ordered by start that do not overlap: where two talk at once, the one who is more plainly heard.
         """
+        fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
+        windows = max(1, -(-track.samples // WINDOW))
+        voices = VoiceBook(most, self._link_distance)
+        turns: list[Turn] = []
+        for start in range(0, max(track.samples, 1), WINDOW):
+            found, embeddings = self._window(track.read(start, start + WINDOW), fewest if windows == 1 else 1, most)
+            offset_s = start / MODEL_SAMPLING_RATE
+            labels = voices.match(talk_s(found), embeddings)
+            turns += [
+                Turn(round(turn.start + offset_s, 3), round(turn.end + offset_s, 3), labels[turn.speaker])
+                for turn in found
+            ]
+        return tuple(sorted(turns))
+
+    def _window(self, channel: Samples, fewest: int, most: int) -> tuple[list[Turn], dict[str, Voice]]:
+        """The turns of a stretch of sound, with times in it, and the voice of each speaker."""
         import torch
 
         file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
-        fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
         try:
             output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
         except ValueError:
@@ -74,13 +105,13 @@ class Diarizer:
             # A short call holds too few stretches of speech to make that many clusters of.
             output = self._pipeline(file, min_speakers=1, max_speakers=most)
         duration_s = len(channel) / MODEL_SAMPLING_RATE
-        return tuple(
-            sorted(
-                Turn(round(segment.start, 3), round(min(segment.end, duration_s), 3), str(label))
-                for segment, _, label in output.exclusive_speaker_diarization.itertracks(yield_label=True)
-                if segment.start < duration_s  # the last window of the models reaches past the end
-            )
-        )
+        turns = [
+            Turn(segment.start, min(segment.end, duration_s), str(label))
+            for segment, _, label in output.exclusive_speaker_diarization.itertracks(yield_label=True)
+            if segment.start < duration_s  # the last window of the models reaches past the end
+        ]
+        labels = [str(label) for label in output.speaker_diarization.labels()]
+        return turns, dict(zip(labels, np.asarray(output.speaker_embeddings), strict=False))
 
 
 def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings) -> Diarizer:
@@ -93,11 +124,11 @@ def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings)
 
     set_telemetry_metrics(False)
     if bundle.manifest.diarization == "starter":
-        pipeline = _starter_pipeline(bundle.folder)
+        pipeline, link_distance = _starter_pipeline(bundle.folder), STARTER_LINK_DISTANCE
     else:
-        pipeline = _published_pipeline(bundle.folder / "diarization")
+        pipeline, link_distance = _published_pipeline(bundle.folder / "diarization"), PUBLISHED_LINK_DISTANCE
     pipeline.to(torch.device(device.torch_name))
-    return Diarizer(pipeline, settings)
+    return Diarizer(pipeline, settings, link_distance)
 
 
 def _published_pipeline(folder: Path) -> SpeakerDiarization:

@@ -19,6 +19,7 @@
     │       ├── ObjectRefused       object_refused: the store refuses this one object, and no other
     │       ├── StorageUnavailable  storage_unavailable: time-outs, 5xx, slow-downs after all retries
     │       ├── DecoderTimeout      decoder_timeout: decoding took too long: the bytes, or a machine that is too busy
+    │       ├── ScratchFull         scratch_full: no room on the scratch disk for the decoded call
     │       └── ProcessingError     processing_error: a model or a library raised on this call
     ├── PreconditionFailed      a conditional write met another version: read again and decide
     └── UsageError              something around the calls is wrong: stops the run with one message
@@ -148,6 +149,17 @@ class DecoderTimeout(TransientError):
     """Decoding took longer than `decoder.max_cpu_s` or `decoder.max_wall_s`: the bytes, or a machine too busy."""
 
     code = "decoder_timeout"
+
+
+class ScratchFull(TransientError):
+    """The scratch disk (`TMPDIR`) has no room for the decoded call."""
+
+    code = "scratch_full"
+
+    def __init__(
+        self, message: str = "no room for the decoded call on the scratch disk: give it more (TMPDIR)"
+    ) -> None:
+        super().__init__(message)
 
 
 class ProcessingError(TransientError):

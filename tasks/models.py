@@ -33,7 +33,7 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
     device = open_device(settings.device, settings.compute_type)
     try:
         models = Models(
-            bundle, device, _load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
+            bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
         )
     except (RuntimeError, ValueError, OSError) as error:
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
@@ -60,7 +60,8 @@ def prove(models: Models) -> None:
         raise DeviceError(message) from error
 
 
-def _load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:
+def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:
+    """Load a bundle's recogniser onto a device."""
     from faster_whisper import WhisperModel
 
     model = WhisperModel(

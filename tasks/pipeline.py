@@ -1,45 +1,52 @@
 """The straight line: calls in, outcomes out. The one place where an error becomes a row.
 
-Loading (fetch, decode, prepare, find speech) of the next calls runs in threads while the models work on this one. A
-call can fail; nothing that happens to one call touches another.
+Loading (fetch, decode, prepare, find speech, measure) of the next calls runs in threads while the models work on this
+one. What is loaded lies on scratch disk, of a few calls at a time. A call can fail; nothing that happens to one call
+touches another.
 """
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from tasks.attribute import attribute_by_channel, attribute_by_turns, to_utterances
-from tasks.audio import prepare
+from tasks.audio import PreparedAudio, prepare
 from tasks.bundles import sha256_of
+from tasks.crosstalk import Crosstalk, find_crosstalk, without
 from tasks.decoder import DecoderPool
 from tasks.decoding import DecodeOptions
-from tasks.errors import CallError, EmptyObject, ProcessingError, TooLarge, UsageError
+from tasks.denoise import STEP, HeardChannel, is_candidate, listen, reduce_noise
+from tasks.errors import CallError, EmptyObject, ProcessingError, ScratchFull, TooLarge, UsageError
 from tasks.models import Models, prove
 from tasks.quality import assess, measure, recording_reasons
+from tasks.recognize import ordered
 from tasks.records import (
     CallRef,
     CallSignals,
     CopiedAudio,
+    DenoiseTrial,
     Failure,
     Outcome,
     PlannedCall,
-    PreparedAudio,
+    Recognition,
     Region,
+    Segment,
     SourceFormat,
     StageTimings,
     Transcript,
 )
 from tasks.settings import Settings
 from tasks.signals import measure as measure_signals
+from tasks.tracks import Track
 from tasks.vad import speech_regions
 
 Fetch = Callable[[CallRef, Path], None]
@@ -51,12 +58,16 @@ class _Attempt:
     """What is known so far of one attempt at a call; filled stage by stage, frozen into an `Outcome` at the end."""
 
     planned: PlannedCall
+    scratch: Path
     sha256: str | None = None
     source: SourceFormat | None = None
     duration_s: float | None = None
     prepared: PreparedAudio | None = None
     regions: list[tuple[Region, ...]] = field(default_factory=list)
+    crosstalk: tuple[Crosstalk | None, ...] | None = None
     signals: CallSignals | None = None
+    denoised: list[Track | None] = field(default_factory=list)
+    trials: list[DenoiseTrial] = field(default_factory=list)
     transcript: Transcript | None = None
     failure: Failure | None = None
     timings: StageTimings = field(default_factory=StageTimings)
@@ -86,10 +97,11 @@ def process(
         DecoderPool(settings.decoder.limits()) as decoders,
         ThreadPoolExecutor(settings.run.loader_threads) as pool,
     ):
+        numbers = count()
 
         def load(planned: PlannedCall) -> _Attempt:
-            attempt = _Attempt(planned)
-            _stage(attempt, lambda: _load(attempt, fetch, decoders, Path(scratch), settings))
+            attempt = _Attempt(planned, Path(scratch, str(next(numbers))))
+            _stage(attempt, lambda: _load(attempt, fetch, decoders, settings))
             return attempt
 
         for future in _ahead(pool, load, work, settings.run.loader_threads):
@@ -97,6 +109,7 @@ def process(
             if not attempt.copied:
                 _stage(attempt, lambda attempt=attempt: _transcribe(attempt, models, settings))  # type: ignore[misc]
                 _require_device(attempt, models)
+            rmtree(attempt.scratch, ignore_errors=True)
             yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else _outcome(attempt)
 
 
@@ -133,11 +146,15 @@ def _stage(attempt: _Attempt, step: Callable[[], None]) -> None:
     except CallError as error:
         attempt.failure = Failure(error.code, error.message, error.transient)
     except Exception as error:  # noqa: BLE001  # a batch cannot be failed by a call, whatever a library raises
-        attempt.failure = Failure(ProcessingError.code, f"{type(error).__name__}: {error}", ProcessingError.transient)
+        failed: CallError = ProcessingError(f"{type(error).__name__}: {error}")
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            failed = ScratchFull()
+        attempt.failure = Failure(failed.code, failed.message, failed.transient)
 
 
-def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, scratch: Path, settings: Settings) -> None:
+def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, settings: Settings) -> None:
     started = time.monotonic()
+    attempt.scratch.mkdir()
     call = attempt.planned.call
     if call.size_bytes == 0:
         message = "the object is empty (0 bytes)"
@@ -145,24 +162,43 @@ def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, scratch: Path,
     if call.size_bytes > settings.archive.max_bytes:
         message = f"the object has {call.size_bytes:,} bytes, over the limit of {settings.archive.max_bytes:,}"
         raise TooLarge(f"{message} (archive.max_bytes)")
-    with TemporaryDirectory(dir=scratch) as folder:
-        path = Path(folder) / "recording"
-        fetch(call, path)
-        attempt.sha256 = sha256_of(path)
-        if attempt.copied:
-            return
-        options = DecodeOptions(
-            settings.archive.max_duration_s, settings.decoder.max_output_bytes, settings.archive.raw_format(call.key)
-        )
-        audio, attempt.source = decoders.decode(path, options)
-    attempt.duration_s = audio.duration_s
-    attempt.prepared = prepare(audio, attempt.source, settings.audio)
+    path = attempt.scratch / "recording"
+    fetch(call, path)
+    attempt.sha256 = sha256_of(path)
+    if attempt.copied:
+        return
+    options = DecodeOptions(
+        settings.archive.max_duration_s, settings.decoder.max_output_bytes, settings.archive.raw_format(call.key)
+    )
+    recording = decoders.decode(path, options)
+    path.unlink()
+    attempt.source, attempt.duration_s = recording.source, recording.duration_s
+    prepared = attempt.prepared = prepare(recording, settings.audio, attempt.scratch)
+    recording.path.unlink()
     loaded = time.monotonic()
-    attempt.regions = [speech_regions(channel, settings.vad) for channel in attempt.prepared.audio.samples]
+    attempt.regions = [speech_regions(track, settings.vad) for track in prepared.tracks]
     heard = time.monotonic()
-    attempt.signals = measure_signals(attempt.prepared, attempt.regions)
-    attempt.prepared = replace(attempt.prepared, recorded=np.empty((0, 0), dtype=np.float32))
+    if prepared.layout == "separate" and settings.audio.set_crosstalk_aside:
+        attempt.crosstalk = find_crosstalk(prepared.tracks, attempt.regions)
+        attempt.regions = [
+            without(regions, found) if found else regions
+            for regions, found in zip(attempt.regions, attempt.crosstalk, strict=True)
+        ]
+    attempt.signals = measure_signals(prepared, attempt.regions, attempt.crosstalk)
+    attempt.denoised = _denoised(attempt, prepared, attempt.signals, settings)
     attempt.timings += StageTimings(load_s=loaded - started + time.monotonic() - heard, vad_s=heard - loaded)
+
+
+def _denoised(
+    attempt: _Attempt, prepared: PreparedAudio, signals: CallSignals, settings: Settings
+) -> list[Track | None]:
+    """The tracks with noise reduced, of those channels where it is asked for or a question."""
+    return [
+        reduce_noise(track, regions, attempt.scratch / f"denoised-{measured.channel}.f32", settings.audio)
+        if regions and is_candidate(measured.snr_db, settings.audio)
+        else None
+        for track, regions, measured in zip(prepared.tracks, attempt.regions, signals.channels, strict=True)
+    ]
 
 
 def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
@@ -171,13 +207,12 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
         message = "the call was not prepared"
         raise ProcessingError(message)
     started = time.monotonic()
-    channels = prepared.audio.samples
-    recognition = models.recognizer.recognize(channels, attempt.regions, hints.language)
+    recognition = _recognize(attempt, prepared, models, settings)
     recognized = time.monotonic()
     if prepared.layout == "separate":
         spoken = attribute_by_channel(recognition.segments, channel_speakers(prepared, hints.channel_roles))
     elif recognition.segments:
-        spoken = attribute_by_turns(recognition.segments, models.diarizer.diarize(channels[0], hints.speakers))
+        spoken = attribute_by_turns(recognition.segments, models.diarizer.diarize(prepared.tracks[0], hints.speakers))
     else:
         spoken = []
     attempt.timings += StageTimings(recognize_s=recognized - started, diarize_s=time.monotonic() - recognized)
@@ -197,6 +232,27 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
     )
 
 
+def _recognize(attempt: _Attempt, prepared: PreparedAudio, models: Models, settings: Settings) -> Recognition:
+    """All channels in one language, each as recorded or with noise reduced."""
+    language, probability = attempt.planned.call.hints.language, None
+    if language is None:
+        language, probability = models.recognizer.detect_language(prepared.tracks, attempt.regions)
+    segments: list[Segment] = []
+    for index, measured in enumerate(attempt.signals.channels if attempt.signals else ()):
+        channel = HeardChannel(
+            prepared.tracks[index],
+            attempt.denoised[index],
+            attempt.regions[index],
+            index,
+            measured.channel,
+            measured.snr_db,
+        )
+        heard, trial = listen(models.recognizer, channel, language, settings.audio)
+        segments += heard
+        attempt.trials += [trial] if trial else []
+    return Recognition(ordered(segments), language, probability)
+
+
 def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[str]:
     """Who speaks on each kept channel: its role where one is named, else `SPEAKER_<channel>`."""
     return [
@@ -214,9 +270,31 @@ def _outcome(attempt: _Attempt) -> Outcome:
         layout=prepared.layout if prepared else None,
         loudness_lufs=prepared.loudness_lufs if prepared else None,
         clipped_ratio=prepared.clipped_ratio if prepared else None,
-        preprocessing=prepared.preprocessing if prepared else (),
+        preprocessing=_preprocessing(attempt),
         transcript=None if attempt.failure else attempt.transcript,
         failure=attempt.failure,
         timings=attempt.timings,
         signals=attempt.signals,
+        denoise_trials=tuple(attempt.trials),
     )
+
+
+def _preprocessing(attempt: _Attempt) -> tuple[str, ...]:
+    """What was done to the sound that the transcript was made from, in order."""
+    prepared = attempt.prepared
+    if prepared is None:
+        return ()
+    reduced = [trial.channel for trial in attempt.trials if trial.applied]
+    if not attempt.trials and attempt.transcript is not None:
+        reduced = [
+            channel
+            for channel, track in zip(prepared.source_channels, attempt.denoised, strict=True)
+            if track is not None
+        ]
+    steps = [
+        f"crosstalk(channel {one.channel}: {one.crosstalk_s:.1f} s of channel {one.crosstalk_source} set aside)"
+        for one in (attempt.signals.channels if attempt.signals else ())
+        if one.crosstalk_s
+    ]
+    steps += [f"denoise({STEP}: {','.join(map(str, reduced))})"] if reduced else []
+    return (*prepared.preprocessing, *steps)

@@ -40,7 +40,7 @@ def assess(
     unsupported = 0
     for channel, found in zip(channels, regions, strict=True):
         words = [word for utterance in utterances if utterance.channel == channel for word in utterance.words]
-        uncovered_s += _uncovered_s(found, words)
+        uncovered_s += uncovered_speech_s(found, words)
         unsupported += _unsupported(words, found)
     words = [word for utterance in utterances for word in utterance.words]
     confidence = sum(word.probability for word in words) / len(words) if words else None
@@ -71,6 +71,8 @@ def recording_reasons(source: SourceFormat, duration_s: float) -> tuple[str, ...
         reasons.append("truncated_audio")
     if source.undecoded_s:
         reasons.append("damaged_audio")
+    if source.undecoded_streams:
+        reasons.append("missing_stream")
     return tuple(reasons)
 
 
@@ -107,7 +109,7 @@ def _seconds(difference: float) -> float:
     return round(max(0.0, difference), 3)
 
 
-def _uncovered_s(regions: Sequence[Region], words: Sequence[Word]) -> float:
+def uncovered_speech_s(regions: Sequence[Region], words: Sequence[Word]) -> float:
     """Seconds of the regions that lie farther than the margin from every word."""
     covers = merge(Region(word.start - COVER_MARGIN_S, word.end + COVER_MARGIN_S) for word in words)
     uncovered = 0.0

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.attribute import UNSPACED_LANGUAGES
-from tasks.audio import MODEL_SAMPLING_RATE
 from tasks.records import Recognition, Region, Samples, Segment, Word
 from tasks.setting_groups import RecognizerSettings
+from tasks.tracks import MODEL_SAMPLING_RATE, Track
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
     from faster_whisper.transcribe import Segment as WhisperSegment
     from faster_whisper.transcribe import Word as WhisperWord
     from faster_whisper.vad import SpeechTimestampsMap
+
+WHISPER_WINDOW_S = 30.0
+LANGUAGE_WINDOWS = 4
+# Speech that is heard in one go, in seconds: its samples, spectrum and features take some 200 MB.
+WINDOW_S = 600.0
+# Speech without a pause is cut at a quiet moment within so many seconds of the longest window.
+CUT_WITHIN_S = 20.0
 
 
 class Recognizer:
@@ -43,38 +50,60 @@ class Recognizer:
         list(segments)  # decoding is lazy
 
     def recognize(
-        self, channels: Samples, regions: Sequence[tuple[Region, ...]], language: str | None = None
+        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]], language: str | None = None
     ) -> Recognition:
         """Transcribe the speech regions of each channel of one call, in one language.
 
         Args:
-            channels: `[channel, sample]` at 16 kHz.
+            tracks: the channels.
             regions: for each channel, where somebody speaks.
             language: ISO 639-1; detected over the speech of all channels together when None.
 
         Returns:
             every segment that has text, ordered by start, with times in the call.
         """
-        speech = [_collect(channel, found) for channel, found in zip(channels, regions, strict=True)]
-        if not any(len(samples) for samples in speech):
-            return Recognition((), language, None)
         probability: float | None = None
         if language is None:
-            language, probability = self._detect_language(speech)
+            language, probability = self.detect_language(tracks, regions)
         segments = [
             segment
-            for index, (samples, found) in enumerate(zip(speech, regions, strict=True))
-            if len(samples)
-            for segment in self._transcribe(samples, found, index, language)
+            for index, (track, found) in enumerate(zip(tracks, regions, strict=True))
+            for segment in self.transcribe(track, found, index, language)
         ]
-        return Recognition(tuple(sorted(segments, key=lambda item: (item.start, item.channel))), language, probability)
+        return Recognition(ordered(segments), language, probability)
 
-    def _detect_language(self, speech: Sequence[Samples]) -> tuple[str, float]:
-        # One decision for the call: a channel with two words in it would be guessed at on its own.
+    def detect_language(
+        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]
+    ) -> tuple[str | None, float | None]:
+        """The language of a call (ISO 639-1) and its probability, from the first two minutes of speech; None without.
+
+        One decision for the call: a channel with two words in it would be guessed at on its own.
+        """
+        spoken = [(track, found) for track, found in zip(tracks, regions, strict=True) if found]
+        if not spoken:
+            return None, None
+        share_s = LANGUAGE_WINDOWS * WHISPER_WINDOW_S / len(spoken)
+        speech = [_joined(track, first_s(found, share_s)) for track, found in spoken]
         language, probability, _ = self._model.detect_language(
-            np.concatenate(speech), language_detection_segments=4, language_detection_threshold=0.5
+            np.concatenate(speech), language_detection_segments=LANGUAGE_WINDOWS, language_detection_threshold=0.5
         )
         return language, float(probability)
+
+    def transcribe(
+        self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
+    ) -> list[Segment]:
+        """Transcribe the speech regions of one channel.
+
+        Long calls are heard a window of `WINDOW_S` seconds of speech at a time, to bound memory.
+
+        Returns:
+            segments that have text, with times in the call; none where there is no speech.
+        """
+        return [
+            segment
+            for window in speech_windows(track, regions)
+            for segment in self._transcribe(_joined(track, window), window, channel, str(language))
+        ]
 
     def _transcribe(self, samples: Samples, regions: tuple[Region, ...], channel: int, language: str) -> list[Segment]:
         from faster_whisper.vad import SpeechTimestampsMap
@@ -95,13 +124,61 @@ class Recognizer:
         return [_segment(item, channel, times, language) for item in found if item.text.strip()]
 
 
-def _collect(channel: Samples, regions: tuple[Region, ...]) -> Samples:
+def ordered(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Segments of all channels of a call, by start."""
+    return tuple(sorted(segments, key=lambda item: (item.start, item.channel)))
+
+
+def speech_windows(
+    track: Track, regions: Sequence[Region], longest_s: float = WINDOW_S
+) -> Iterator[tuple[Region, ...]]:
+    """Regions in groups of at most so many seconds of speech; a longer region is cut where it is quietest."""
+    window: list[Region] = []
+    held_s = 0.0
+    for region in regions:
+        for piece in _pieces(track, region, longest_s):
+            if window and held_s + piece.duration_s > longest_s:
+                yield tuple(window)
+                window, held_s = [], 0.0
+            window.append(piece)
+            held_s += piece.duration_s
+    if window:
+        yield tuple(window)
+
+
+def first_s(regions: Sequence[Region], seconds: float) -> tuple[Region, ...]:
+    """The first so many seconds of speech of a channel."""
+    found: list[Region] = []
+    left_s = seconds
+    for region in regions:
+        if left_s <= 0:
+            break
+        found.append(Region(region.start, min(region.end, region.start + left_s)))
+        left_s -= region.duration_s
+    return tuple(found)
+
+
+def _pieces(track: Track, region: Region, longest_s: float) -> Iterator[Region]:
+    """A region, or pieces of it that are no longer than that, cut at quiet moments."""
+    start = region.start
+    while region.end - start > longest_s:
+        cut = _quietest(track, Region(start + longest_s - min(CUT_WITHIN_S, longest_s / 2), start + longest_s))
+        yield Region(start, cut)
+        start = cut
+    yield Region(start, region.end)
+
+
+def _quietest(track: Track, region: Region) -> float:
+    """The middle of the quietest tenth of a second of a region."""
+    samples = track.read_region(region)
+    frame = MODEL_SAMPLING_RATE // 10
+    powers = np.square(samples[: len(samples) // frame * frame].reshape(-1, frame)).mean(axis=1)
+    return region.start + (int(np.argmin(powers)) + 0.5) / 10
+
+
+def _joined(track: Track, regions: Iterable[Region]) -> Samples:
     """The speech of one channel, joined."""
-    pieces = [
-        channel[round(region.start * MODEL_SAMPLING_RATE) : round(region.end * MODEL_SAMPLING_RATE)]
-        for region in regions
-    ]
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+    return np.concatenate([track.read_region(region) for region in regions])
 
 
 def _segment(found: WhisperSegment, channel: int, times: SpeechTimestampsMap, language: str) -> Segment:
@@ -156,4 +233,5 @@ def _times_in_call(start: float, end: float, times: SpeechTimestampsMap) -> tupl
     """Times in the joined speech as times in the call: both in the region that their middle lies in."""
     region = times.get_chunk_index((start + end) / 2)
     first = times.get_original_time(start, region)
-    return round(first, 3), round(max(first, times.get_original_time(end, region)), 3)
+    last = max(first, times.get_original_time(end, region))
+    return round(float(first), 3), round(float(last), 3)

@@ -57,6 +57,12 @@ class SourceFormat:
 
     `declared_s` is the length that the header states, in seconds; None where it states none. `undecoded_s` are seconds
     in the middle that did not decode, and in whose place silence stands.
+
+    A file may hold several audio streams, whose channels are those of the call, in order: `codec` then names each kind
+    once (`aac+opus`), `sampling_rate` is the highest, and `undecoded_s` is that of the stream which lost most: of one
+    that lost its end while others went on, also that; of one of which nothing decodes, the length of the call.
+    `undecoded_streams` counts the latter. `channel_s` are the seconds of each channel, before silence was put in front
+    of it and behind; empty where all are alike.
     """
 
     codec: str
@@ -65,6 +71,9 @@ class SourceFormat:
     channels: int
     declared_s: float | None = None
     undecoded_s: float = 0.0
+    streams: int = 1
+    undecoded_streams: int = 0
+    channel_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,9 @@ class ChannelSignals:
     `dc_offset` is the mean, in shares of full scale. `noise_floor_db` is the tenth percentile of the power outside of
     speech. `snr_db` is active speech (ITU-T P.56) over noise, from 0 to 60; None without speech, or without anything
     but speech. `bandwidth_hz` is how high speech reaches, at most 8000 and half the recording's sampling rate; None
-    without speech. `silence_ratio` is the share of its time outside of speech regions.
+    without speech. `silence_ratio` is the share of its time outside of speech regions. `crosstalk_s` are seconds of
+    nothing but the voice of channel `crosstalk_source`, which is `crosstalk_db` (negative) louder here than there and
+    comes `crosstalk_delay_ms` later.
     """
 
     channel: int
@@ -118,6 +129,10 @@ class ChannelSignals:
     snr_db: float | None
     bandwidth_hz: float | None
     silence_ratio: float
+    crosstalk_s: float = 0.0
+    crosstalk_db: float | None = None
+    crosstalk_delay_ms: float | None = None
+    crosstalk_source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +168,14 @@ class CallSignals:
         return max(one.true_peak_dbtp for one in self.channels)
 
     @property
+    def crosstalk_s(self) -> float:
+        """Seconds of crosstalk in all channels together."""
+        return sum(one.crosstalk_s for one in self.channels)
+
+    @property
     def bandwidth_hz(self) -> float | None:
         """The narrowest band of the channels that hold speech."""
         return min((one.bandwidth_hz for one in self.channels if one.bandwidth_hz is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedAudio:
-    """A call ready for the models: one channel, or one per speaker, at 16 kHz, at the target loudness.
-
-    `source_channels[i]` is the channel of the file that row `i` of `audio.samples` came from; `recorded` holds the same
-    channels at 16 kHz as they were before noise reduction and gain, until they are measured, and `levels` theirs.
-    `loudness_lufs` is the measured loudness of the recording before any gain (None when it holds nothing loud enough to
-    measure). `channel_correlation` is that of a file's two channels.
-    `preprocessing` lists what was done to it, in order, with parameters.
-    """
-
-    audio: Audio
-    source: SourceFormat
-    layout: ChannelLayout
-    source_channels: tuple[int, ...]
-    duration_s: float
-    loudness_lufs: float | None
-    clipped_ratio: float
-    preprocessing: tuple[str, ...]
-    recorded: Samples
-    levels: tuple[ChannelLevels, ...]
-    channel_correlation: float | None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -227,6 +223,34 @@ class Recognition:
     segments: tuple[Segment, ...]
     language: str | None
     language_probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeScore:
+    """How a recogniser takes a stretch of sound.
+
+    `avg_logprob` is the mean log-probability of its words (None where it found none); `coverage` the share of the
+    speech that has words, 0 to 1.
+    """
+
+    avg_logprob: float | None
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseTrial:
+    """The evidence for or against noise reduction in one channel.
+
+    `channel` is 0-based, of the file; `snr_db` is what made it a candidate; `probe_s` the seconds of speech that were
+    recognised both as `recorded` and `denoised`; `applied` says which of them the transcript was made from.
+    """
+
+    channel: int
+    snr_db: float | None
+    probe_s: float
+    recorded: ProbeScore
+    denoised: ProbeScore
+    applied: bool
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -362,6 +386,7 @@ class Outcome:
     failure: Failure | None
     timings: StageTimings = StageTimings()
     signals: CallSignals | None = None
+    denoise_trials: tuple[DenoiseTrial, ...] = ()
 
     @classmethod
     def not_processed(cls, call: CallRef, failure: Failure) -> Outcome:

@@ -34,6 +34,23 @@ _CHANNEL_SIGNALS = pa.struct(
         _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; null without speech or without pause"),
         _column("bandwidth_hz", pa.float64(), "highest frequency of speech, Hz, at most 8000; null without speech"),
         _column("silence_ratio", pa.float64(), "share of time outside of speech regions, 0 to 1"),
+        _column("crosstalk_s", pa.float64(), "time of nothing but another channel's voice, seconds; no speech here"),
+        _column("crosstalk_db", pa.float64(), "how loud that voice is here, relative to its own channel, dB; or null"),
+        _column("crosstalk_delay_ms", pa.float64(), "how much later it comes, milliseconds; or null"),
+        _column("crosstalk_source", pa.int32(), "the channel that it comes from, from 0; or null"),
+    ]
+)
+
+_DENOISE_TRIAL = pa.struct(
+    [
+        _column("channel", pa.int32(), "channel of the recording, from 0"),
+        _column("snr_db", pa.float64(), "SNR that made it a candidate, dB"),
+        _column("probe_s", pa.float64(), "speech that was recognised both ways, seconds"),
+        _column("recorded_avg_logprob", pa.float64(), "mean log-probability of the words, as recorded; null without"),
+        _column("recorded_coverage", pa.float64(), "share of the speech that has words, as recorded, 0 to 1"),
+        _column("denoised_avg_logprob", pa.float64(), "… with noise reduced"),
+        _column("denoised_coverage", pa.float64(), "… with noise reduced"),
+        _column("applied", pa.bool_(), "whether the transcript was made from the reduced sound"),
     ]
 )
 
@@ -48,11 +65,18 @@ CALLS = pa.schema(
         _column("started_at", _time, "when the call began (UTC); null when the archive does not say"),
         _column("duration_s", pa.float64(), "length of the recording, seconds; null when it does not decode"),
         _column("declared_duration_s", pa.float64(), "length that the header states, seconds; or null"),
-        _column("undecoded_s", pa.float64(), "sound in the middle that did not decode and is silence here, seconds"),
+        _column("undecoded_s", pa.float64(), "sound that did not decode and is silence here, seconds; worst stream"),
         _column("codec", pa.string(), "codec of the recording, by FFmpeg's name"),
         _column("container", pa.string(), "container of the recording, by FFmpeg's name"),
         _column("sampling_rate", pa.int32(), "sampling rate of the recording, Hz"),
-        _column("channels", pa.int32(), "channels of the recording"),
+        _column("channels", pa.int32(), "channels of the recording, of all its audio streams"),
+        _column("streams", pa.int32(), "audio streams of the recording"),
+        _column("undecoded_streams", pa.int32(), "audio streams of which nothing decodes, and that are silence here"),
+        _column(
+            "channel_s",
+            pa.list_(pa.float64()),
+            "length of each channel before it was filled up, seconds; empty where they are alike",
+        ),
         _column(
             "channel_layout", pa.string(), "mono; dual_mono, one_sided (treated as mono); separate (one a speaker)"
         ),
@@ -72,9 +96,11 @@ CALLS = pa.schema(
         _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; worst channel with speech"),
         _column("bandwidth_hz", pa.float64(), "highest frequency of speech, Hz, at most 8000; narrowest channel"),
         _column("silence_ratio", pa.float64(), "share of time without speech on any channel, 0 to 1"),
+        _column("crosstalk_s", pa.float64(), "another channel's voice, set aside, summed over channels, seconds"),
         _column("channel_correlation", pa.float64(), "correlation of the two channels, -1 to 1; null when not two"),
         _column("channel_signals", pa.list_(_CHANNEL_SIGNALS), "the measurements of each channel that was kept"),
         _column("preprocessing", pa.list_(pa.string()), "steps done to the sound before the models, in order"),
+        _column("denoise_trials", pa.list_(_DENOISE_TRIAL), "evidence on noise reduction, where it was tried"),
         _column("uncovered_speech_s", pa.float64(), "speech that no word covers, seconds"),
         _column("unsupported_words", pa.int32(), "words without speech under them"),
         _column("confidence", pa.float64(), "mean word probability, 0 to 1; null without words"),

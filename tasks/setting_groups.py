@@ -45,7 +45,7 @@ class ArchiveSettings(Group):
         description="Who is on channel 0, 1, … of a call that has one channel per person.",
     )
     max_bytes: int = Field(2_000_000_000, gt=0, description="Largest object accepted, in bytes.")
-    max_duration_s: float = Field(4 * 3600, gt=0, description="Longest recording accepted, in seconds.")
+    max_duration_s: float = Field(12 * 3600, gt=0, description="Longest recording accepted, in seconds.")
     raw_encoding: RawEncoding | None = Field(
         None,
         description="Encoding of headerless recordings (mulaw, alaw, s8, u8, s16le, s16be, vox, gsm, g722, g726, "
@@ -176,7 +176,19 @@ class AudioSettings(Group):
     loudness_lufs: float = Field(-23.0, ge=-60, le=-5, description="Target loudness (EBU R 128), in LUFS.")
     true_peak_dbtp: float = Field(-1.0, le=0, description="Highest true peak after the gain, in dBTP.")
     max_gain_db: float = Field(40.0, ge=0, description="Most gain that is ever applied, in dB.")
-    denoise: Literal["off", "always"] = Field("off", description="Noise reduction (noisereduce) before recognition.")
+    set_crosstalk_aside: bool = Field(
+        default=True,
+        description="In calls with one channel per person, what a channel holds of another one's voice is no speech.",
+    )
+    denoise: Literal["off", "auto", "always"] = Field(
+        "off",
+        description="Noise reduction (noisereduce) before recognition; `auto`: in noisy channels, where the recogniser "
+        "itself is surer with it.",
+    )
+    denoise_below_snr_db: float = Field(10.0, description="With `auto`: channels of a lower SNR are tried, in dB.")
+    denoise_probe_s: float = Field(
+        60.0, ge=0, description="With `auto`: seconds of speech that are recognised both ways; 0 means all."
+    )
 
 
 class VadSettings(Group):

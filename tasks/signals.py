@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.attribute import merge
-from tasks.audio import MODEL_SAMPLING_RATE
-from tasks.records import CallSignals, ChannelLevels, ChannelSignals, PreparedAudio, Region, Samples
+from tasks.audio import PreparedAudio
+from tasks.crosstalk import Crosstalk
+from tasks.records import CallSignals, ChannelLevels, ChannelSignals, Region
 from tasks.spectrum import bandwidth_hz
+from tasks.tracks import MODEL_SAMPLING_RATE, Track
 from tasks.vad import total_s
 
 Powers = NDArray[np.float64]
@@ -27,8 +29,7 @@ Mask = NDArray[np.bool_]
 
 FRAME_S = 0.02
 FRAME = round(FRAME_S * MODEL_SAMPLING_RATE)
-# Channels are read in blocks of this many frames (a minute), to bound memory.
-BLOCK_FRAMES = 3000
+BLOCK_FRAMES = 3000  # a minute
 # Levels lie between these: the lower one is digital silence, the upper one is reached by broken float samples alone.
 SILENCE_DBFS = -120.0
 HIGHEST_DBFS = 60.0
@@ -58,38 +59,63 @@ ENVELOPE_FRAMES = 3
 AUDIBLE_OVER_NOISE = 2.0
 
 
-def measure(prepared: PreparedAudio, regions: Sequence[tuple[Region, ...]]) -> CallSignals:
-    """Measure every kept channel of a recording.
+def measure(
+    prepared: PreparedAudio,
+    regions: Sequence[tuple[Region, ...]],
+    crosstalk: Sequence[Crosstalk | None] | None = None,
+) -> CallSignals:
+    """Measure every kept channel of a recording, as it was recorded.
 
     Args:
-        prepared: a recording whose `recorded` samples are there.
+        prepared: a recording.
         regions: for each kept channel, where somebody speaks.
+        crosstalk: for each, what it holds of another one.
     """
-    channels = [
-        measure_channel(samples, found, levels, prepared.source.sampling_rate, index)
-        for samples, found, levels, index in zip(
-            prepared.recorded, regions, prepared.levels, prepared.source_channels, strict=True
+    channels = []
+    for index, track in enumerate(prepared.tracks):
+        other = crosstalk[index] if crosstalk else None
+        found = measure_channel(
+            track.recorded,
+            regions[index],
+            prepared.levels[index],
+            prepared.source.sampling_rate,
+            prepared.source_channels[index],
+            other.regions if other else (),
         )
-    ]
+        if other:
+            found = replace(
+                found,
+                crosstalk_s=round(other.seconds, 3),
+                crosstalk_db=other.level_db,
+                crosstalk_delay_ms=other.delay_ms,
+                crosstalk_source=prepared.source_channels[other.source],
+            )
+        channels.append(found)
     spoken = total_s(tuple(merge(chain.from_iterable(regions))))
     return CallSignals(tuple(channels), _silence_ratio(spoken, prepared.duration_s), prepared.channel_correlation)
 
 
 def measure_channel(
-    channel: Samples, regions: tuple[Region, ...], levels: ChannelLevels, source_rate_hz: int, index: int = 0
+    track: Track,
+    regions: tuple[Region, ...],
+    levels: ChannelLevels,
+    source_rate_hz: int,
+    index: int = 0,
+    aside: tuple[Region, ...] = (),
 ) -> ChannelSignals:
     """Measure one channel.
 
     Args:
-        channel: `[sample]` at 16 kHz, before any gain; any finite values.
+        track: the channel, before any gain; any finite values.
         regions: where somebody speaks: ordered, disjoint.
         levels: what was measured on the way to 16 kHz.
         source_rate_hz: sampling rate of the recording; bounds the bandwidth.
         index: number of the channel in the file, from 0.
+        aside: what is neither this channel's speech nor its noise.
     """
-    offset = float(np.mean(channel, dtype=np.float64)) if channel.size else 0.0
-    powers = frame_powers(channel, offset)
-    inside = speech_mask(regions, len(powers))
+    powers, offset = frame_powers(track)
+    heard = np.nonzero(~speech_mask(aside, len(powers)))[0]
+    powers, inside = powers[heard], speech_mask(regions, len(powers))[heard]
     noise = noise_power(powers, inside)
     speech = active_speech(powers, inside, noise or 0.0)
     snr_db = None
@@ -97,9 +123,9 @@ def measure_channel(
         snr_db = float(np.clip(_decibels(speech.power) - _decibels(noise), *SNR_RANGE_DB)) if speech.power > 0 else 0.0
     bandwidth = None
     if speech.power > 0:
-        spoken = np.nonzero(inside & (powers >= speech.threshold))[0] * FRAME
-        quiet = np.nonzero((powers > DIGITAL_SILENCE) & (powers <= AUDIBLE_OVER_NOISE * (noise or 0.0)))[0] * FRAME
-        bandwidth = min(bandwidth_hz(channel, spoken, quiet), source_rate_hz / 2)
+        spoken = heard[inside & (powers >= speech.threshold)] * FRAME
+        quiet = heard[(powers > DIGITAL_SILENCE) & (powers <= AUDIBLE_OVER_NOISE * (noise or 0.0))] * FRAME
+        bandwidth = min(bandwidth_hz(track, spoken, quiet), source_rate_hz / 2)
     return ChannelSignals(
         channel=index,
         loudness_lufs=levels.loudness_lufs,
@@ -109,25 +135,29 @@ def measure_channel(
         noise_floor_db=noise_floor_dbfs(powers, inside),
         snr_db=snr_db,
         bandwidth_hz=bandwidth,
-        silence_ratio=_silence_ratio(total_s(regions), channel.size / MODEL_SAMPLING_RATE),
+        silence_ratio=_silence_ratio(total_s(regions), track.duration_s),
     )
 
 
-def frame_powers(channel: Samples, offset: float) -> Powers:
-    """The mean square of every whole 20 ms of a channel, less its DC offset; no frames where it is shorter.
+def frame_powers(track: Track) -> tuple[Powers, float]:
+    """The mean square of every whole 20 ms of a channel, less its DC offset, and that offset.
 
-    A frame that does not vary is digital silence, whatever its offset.
+    A frame that does not vary is digital silence, whatever its offset. A channel shorter than a frame has none.
     """
-    frames = len(channel) // FRAME
-    powers = np.empty(frames)
-    for start in range(0, frames, BLOCK_FRAMES):
-        end = min(start + BLOCK_FRAMES, frames)
-        block = channel[start * FRAME : end * FRAME].astype(np.float64).reshape(-1, FRAME)
-        block -= offset
-        power = np.einsum("ij,ij->i", block, block) / FRAME
-        varying = np.maximum(power - np.square(block.mean(axis=1)), 0.0)
-        powers[start:end] = np.where(varying > DIGITAL_SILENCE, power, varying)
-    return powers
+    sums, squares, total = [], [], 0.0
+    for block in track.blocks(BLOCK_FRAMES * FRAME):
+        wide = block.astype(np.float64)
+        total += float(wide.sum())
+        frames = wide[: len(wide) // FRAME * FRAME].reshape(-1, FRAME)
+        sums.append(frames.sum(axis=1))
+        squares.append(np.einsum("ij,ij->i", frames, frames))
+    if not track.samples:
+        return np.zeros(0), 0.0
+    offset = total / track.samples
+    means, powers = np.concatenate(sums) / FRAME, np.concatenate(squares) / FRAME
+    varying = np.maximum(powers - np.square(means), 0.0)
+    # (x - o)² on average, of which one part varies and the other is the frame's own distance from the offset.
+    return np.where(varying > DIGITAL_SILENCE, varying + np.square(means - offset), varying), offset
 
 
 def speech_mask(regions: Sequence[Region], frames: int) -> Mask:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import QueryError
 from tasks.fingerprint import transcript_id
-from tasks.records import CallHints, CallRef, CallSignals, Outcome, PlannedCall, Provenance, Utterance
+from tasks.records import CallHints, CallRef, CallSignals, DenoiseTrial, Outcome, PlannedCall, Provenance, Utterance
 from tasks.schemas import CALLS, SCHEMA_VERSION, SCHEMAS, Row
 from tasks.shards import Table
 from tasks.storage import DirectAccess, FolderAccess
@@ -50,6 +50,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         "loudness_lufs": outcome.loudness_lufs,
         "clipped_ratio": outcome.clipped_ratio,
         "preprocessing": list(outcome.preprocessing),
+        "denoise_trials": [_trial_row(trial) for trial in outcome.denoise_trials],
         "bundle": provenance.bundle,
         "bundle_digest": provenance.bundle_digest,
         "fingerprint": provenance.fingerprint,
@@ -73,6 +74,9 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
             "undecoded_s": outcome.source.undecoded_s,
             "sampling_rate": outcome.source.sampling_rate,
             "channels": outcome.source.channels,
+            "streams": outcome.source.streams,
+            "undecoded_streams": outcome.source.undecoded_streams,
+            "channel_s": list(outcome.source.channel_s),
         }
     if outcome.signals is not None:
         row |= _signals_columns(outcome.signals)
@@ -249,8 +253,22 @@ def _signals_columns(signals: CallSignals) -> Row:
         "snr_db": signals.snr_db,
         "bandwidth_hz": signals.bandwidth_hz,
         "silence_ratio": signals.silence_ratio,
+        "crosstalk_s": signals.crosstalk_s,
         "channel_correlation": signals.channel_correlation,
         "channel_signals": [asdict(channel) for channel in signals.channels],
+    }
+
+
+def _trial_row(trial: DenoiseTrial) -> Row:
+    return {
+        "channel": trial.channel,
+        "snr_db": trial.snr_db,
+        "probe_s": trial.probe_s,
+        "recorded_avg_logprob": trial.recorded.avg_logprob,
+        "recorded_coverage": trial.recorded.coverage,
+        "denoised_avg_logprob": trial.denoised.avg_logprob,
+        "denoised_coverage": trial.denoised.coverage,
+        "applied": trial.applied,
     }
 
 

@@ -51,7 +51,7 @@ def decoders() -> Iterator[DecoderPool]:
 
 def process_of(pool: DecoderPool, folder: Path) -> str:
     """The number of the process that is used next."""
-    return pool.decode(recorded(folder / "tell", b"tell "), OPTIONS)[1].codec.split()[0]
+    return pool.decode(recorded(folder / "tell", b"tell "), OPTIONS).source.codec.split()[0]
 
 
 def flac(samples: np.ndarray, rate: int = 8000) -> bytearray:
@@ -65,13 +65,14 @@ def flac(samples: np.ndarray, rate: int = 8000) -> bytearray:
     "data", [wav(2.0), bytes(flac(np.stack([noise(1), noise(2)], axis=1)))], ids=["mono", "stereo"]
 )
 def test_the_same_sound_as_in_this_process(tmp_path: Path, decoders: DecoderPool, data: bytes) -> None:
-    """The child changes nothing, and leaves nothing behind."""
+    """The child changes nothing: its samples lie interleaved in a file beside the recording, which is the caller's."""
     path = recorded(tmp_path / "call", data)
-    (audio, source), (expected, same) = decoders.decode(path, OPTIONS), decode(path, 3600)
-    assert same == source
-    assert np.array_equal(expected.samples, audio.samples)
-    assert (np.float32, True) == (audio.samples.dtype, audio.samples.flags.c_contiguous)
-    assert [path] == list(tmp_path.iterdir())
+    found, (expected, same) = decoders.decode(path, OPTIONS), decode(path, 3600)
+    assert same == found.source
+    assert (expected.samples.shape[1], expected.duration_s) == (found.samples, found.duration_s)
+    assert np.array_equal(expected.samples.T, np.concatenate(list(found.blocks())))
+    assert [path, found.path] == sorted(tmp_path.iterdir())
+    assert 4 * expected.samples.size == found.path.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,12 @@ def test_the_same_sound_as_in_this_process(tmp_path: Path, decoders: DecoderPool
 def test_what_a_decoder_may_do(
     tmp_path: Path, doubles: DecoderPool, word: str, error: type[CallError], message: str
 ) -> None:
-    """Each has its error; the next call is decoded as if nothing had been."""
+    """Each has its error and leaves nothing behind; the next call is decoded as if nothing had been."""
+    path = recorded(tmp_path / "call", word.encode() + b" ")
     with pytest.raises(error, match=message):
-        doubles.decode(recorded(tmp_path / "call", word.encode() + b" "), OPTIONS)
-    audio, _ = doubles.decode(recorded(tmp_path / "next", wav(1.0)), OPTIONS)
-    assert 1.0 == audio.duration_s
+        doubles.decode(path, OPTIONS)
+    assert [path] == list(tmp_path.iterdir())
+    assert 1.0 == doubles.decode(recorded(tmp_path / "next", wav(1.0)), OPTIONS).duration_s
 
 
 def test_a_process_is_used_again_and_replaced(tmp_path: Path) -> None:
@@ -124,15 +126,15 @@ def test_what_the_process_knows(tmp_path: Path, doubles: DecoderPool, monkeypatc
     """No credentials of the parent, and no heavy library: it starts at once."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     doubles.close()
-    _, source = doubles.decode(recorded(tmp_path / "call", b"tell "), OPTIONS)
-    assert "[] []" == source.codec.partition(" ")[2]
+    found = doubles.decode(recorded(tmp_path / "call", b"tell "), OPTIONS)
+    assert "[] []" == found.source.codec.partition(" ")[2]
 
 
 def test_threads_have_a_process_each(tmp_path: Path) -> None:
     """Calls that are decoded at the same time do not wait for each other, nor mix."""
     paths = [recorded(tmp_path / f"call-{seconds}", wav(float(seconds))) for seconds in range(1, 9)]
     with DecoderPool(LIMITS) as pool, ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda path: pool.decode(path, OPTIONS)[0].duration_s, paths))
+        found = list(threads.map(lambda path: pool.decode(path, OPTIONS).duration_s, paths))
         assert 1 <= len(pool._idle) <= 4
     assert [float(seconds) for seconds in range(1, 9)] == found
     assert [] == pool._idle
@@ -143,16 +145,16 @@ def test_a_length_that_is_only_declared(tmp_path: Path, decoders: DecoderPool) -
     data = bytearray(wav(0.6)[:10_000])
     size = 100 * 3600 * 16_000 % (1 << 31)
     data[40:44] = size.to_bytes(4, "little")
-    audio, source = decoders.decode(recorded(tmp_path / "call", bytes(data)), OPTIONS)
-    assert 0.6 == audio.duration_s
-    assert source.declared_s is not None
-    assert source.declared_s > 3600
+    found = decoders.decode(recorded(tmp_path / "call", bytes(data)), OPTIONS)
+    assert 0.6 == found.duration_s
+    assert found.source.declared_s is not None
+    assert found.source.declared_s > 3600
     lying = flac(noise(1, 0.5, 0.1)[:4000])
     total = 100 * 3600 * 8000
     lying[21] = lying[21] & 0xF0 | total >> 32
     lying[22:26] = (total & 0xFFFF_FFFF).to_bytes(4, "big")
-    audio, source = decoders.decode(recorded(tmp_path / "call", bytes(lying)), OPTIONS)
-    assert (0.5, 360_000.0) == (audio.duration_s, source.declared_s)
+    found = decoders.decode(recorded(tmp_path / "call", bytes(lying)), OPTIONS)
+    assert (0.5, 360_000.0) == (found.duration_s, found.source.declared_s)
 
 
 def test_hours_of_silence_in_a_small_file(tmp_path: Path, decoders: DecoderPool) -> None:
@@ -177,8 +179,8 @@ def test_long_recordings_take_no_memory(tmp_path: Path) -> None:
             file.write(np.zeros((60 * 8000, 2), dtype=np.float32))
     limits = replace(LIMITS, max_memory_bytes=30_000_000, max_output_bytes=300_000_000, max_cpu_s=60, max_wall_s=60)
     with DecoderPool(limits) as pool:
-        audio, _ = pool.decode(path, replace(OPTIONS, max_duration_s=3600, max_output_bytes=300_000_000))
-    assert 3600.0 == audio.duration_s
+        found = pool.decode(path, replace(OPTIONS, max_duration_s=3600, max_output_bytes=300_000_000))
+    assert (3600.0, 4 * 2 * 3600 * 8000) == (found.duration_s, found.path.stat().st_size)
 
 
 def test_a_decoder_that_does_not_start(tmp_path: Path) -> None:

@@ -1,19 +1,21 @@
 """Who speaks when: the starter pipeline on a real call, and its speaker encoder."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from builders import turn
+from sounds import SECOND, beginning, demo, silence, track
 
-from tasks.audio import MODEL_SAMPLING_RATE, prepare
-from tasks.decoding import decode
 from tasks.diarize import Diarizer
 from tasks.models import Models
 from tasks.records import Samples, Turn
-from tasks.setting_groups import AudioSettings, DiarizationSettings
+from tasks.setting_groups import DiarizationSettings
+from tasks.tracks import Track
 
-CALL = Path("evaluation/sets/demo/archive/2026/10/05/demo-0001.wav")
 SECONDS = 24
 # Who speaks in its first 24 seconds, from the reference.
 REFERENCE = (
@@ -26,14 +28,19 @@ REFERENCE = (
 
 
 @pytest.fixture(scope="module")
-def speech() -> Samples:
-    """The beginning of demo-0001: two voices, by turns."""
-    audio, source = decode(CALL, 3600)
-    return prepare(audio, source, AudioSettings()).audio.samples[0, : SECONDS * MODEL_SAMPLING_RATE]
+def call() -> Track:
+    """demo-0001, 45 seconds of it: two voices, by turns."""
+    return demo("05/demo-0001.wav").tracks[0]
 
 
 @pytest.fixture(scope="module")
-def turns(models: Models, speech: Samples) -> tuple[Turn, ...]:
+def speech(call: Track) -> Track:
+    """Its beginning."""
+    return beginning(call, SECONDS)
+
+
+@pytest.fixture(scope="module")
+def turns(models: Models, speech: Track) -> tuple[Turn, ...]:
     """What the starter models make of it."""
     return models.diarizer.diarize(speech)
 
@@ -56,9 +63,9 @@ def test_turns_agree_with_the_reference(turns: tuple[Turn, ...]) -> None:
     names: dict[str, set[str]] = {}
     for reference in REFERENCE:
         shares: dict[str, float] = {}
-        for turn in turns:
-            common = min(turn.end, reference.end) - max(turn.start, reference.start)
-            shares[turn.speaker] = shares.get(turn.speaker, 0.0) + max(0.0, common)
+        for one in turns:
+            common = min(one.end, reference.end) - max(one.start, reference.start)
+            shares[one.speaker] = shares.get(one.speaker, 0.0) + max(0.0, common)
         main = max(shares, key=lambda speaker: shares[speaker])
         assert shares[main] > 0.7 * (reference.end - reference.start)
         names.setdefault(reference.speaker, set()).add(main)
@@ -66,26 +73,151 @@ def test_turns_agree_with_the_reference(turns: tuple[Turn, ...]) -> None:
     assert names["agent"] != names["customer"]
 
 
-def test_diarizing_again_gives_the_same(models: Models, speech: Samples, turns: tuple[Turn, ...]) -> None:
+def test_diarizing_again_gives_the_same(models: Models, speech: Track, turns: tuple[Turn, ...]) -> None:
     """Nothing in it is left to chance."""
     assert turns == models.diarizer.diarize(speech)
 
 
-def test_told_one_speaker(models: Models, speech: Samples) -> None:
+def test_told_one_speaker(models: Models, speech: Track) -> None:
     """What is known of the call is believed."""
     assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(speech, speakers=1)}
 
 
-def test_at_most_one_speaker(models: Models, speech: Samples) -> None:
+def test_at_most_one_speaker(models: Models, speech: Track) -> None:
     """The settings' bound holds where nothing is known."""
-    bounded = Diarizer(models.diarizer._pipeline, DiarizationSettings(max_speakers=1))
+    bounded = Diarizer(models.diarizer._pipeline, DiarizationSettings(max_speakers=1), 0.3)
     assert {"SPEAKER_00"} == {turn.speaker for turn in bounded.diarize(speech)}
 
 
-@pytest.mark.parametrize("samples", [1, 100, MODEL_SAMPLING_RATE // 2, 5 * MODEL_SAMPLING_RATE])
+@pytest.mark.parametrize("samples", [1, 100, SECOND // 2, 5 * SECOND])
 def test_silence_has_no_turns(models: Models, samples: int) -> None:
     """Nobody speaks in silence, however short."""
-    assert () == models.diarizer.diarize(np.zeros(samples, dtype=np.float32))
+    assert () == models.diarizer.diarize(track(silence(samples / SECOND)))
+
+
+# ------------------------------------------------------------------------------------------------------ windows
+
+
+def shared_s(first: Sequence[Turn], second: Sequence[Turn]) -> float:
+    """Seconds in which somebody speaks in both."""
+    return sum(max(0.0, min(one.end, two.end) - max(one.start, two.start)) for one in first for two in second)
+
+
+def talk_s(turns: Sequence[Turn]) -> float:
+    """Seconds of turns that do not overlap."""
+    return sum(turn.end - turn.start for turn in turns)
+
+
+@pytest.fixture(scope="module")
+def whole(models: Models, call: Track) -> tuple[Turn, ...]:
+    """What the starter models make of all 45 seconds in one go."""
+    return models.diarizer.diarize(call)
+
+
+def test_windows_make_one_call(
+    models: Models, call: Track, whole: tuple[Turn, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heard in windows, the same time is spoken, by the same two people, whose turns are those of the call."""
+    seconds = 20
+    monkeypatch.setattr("tasks.diarize.WINDOW", seconds * SECOND)
+    found = models.diarizer.diarize(call)
+    assert list(found) == sorted(found)
+    assert all(turn.start < turn.end for turn in found)
+    assert all(before.end <= after.start for before, after in pairwise(found))
+    assert found[0].start >= 0.0
+    assert found[-1].end <= round(call.duration_s, 3)
+    assert all(turn.start // seconds == (turn.end - 0.001) // seconds for turn in found), "each is of one window"
+    assert shared_s(whole, found) > 0.95 * max(talk_s(whole), talk_s(found))
+    assert {"SPEAKER_00", "SPEAKER_01"} == {turn.speaker for turn in found}
+    names = ("SPEAKER_00", "SPEAKER_01")
+    agreed = [
+        sum(shared_s([one for one in whole if one.speaker == name], [one for one in found if one.speaker == other])
+            for name, other in zip(names, others, strict=True))
+        for others in (names, names[::-1])
+    ]  # fmt: skip
+    assert max(agreed) > 0.9 * talk_s(whole), "nobody's name changes from window to window"
+
+
+def test_a_call_of_one_window_is_heard_in_one_go(
+    models: Models, speech: Track, turns: tuple[Turn, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the window is no shorter than the call, it changes nothing."""
+    monkeypatch.setattr("tasks.diarize.WINDOW", speech.samples)
+    assert turns == models.diarizer.diarize(speech)
+
+
+class Scripted:
+    """Stands in for pyannote's pipeline: turns and voices by the sound's first sample, which is the window's number."""
+
+    def __init__(self, *windows: tuple[list[Turn], dict[str, list[float]]]) -> None:
+        self.windows = windows
+        self.asked: list[tuple[int, int, int]] = []
+
+    def __call__(self, file: dict[str, Any], min_speakers: int, max_speakers: int) -> SimpleNamespace:
+        """As the pipeline answers."""
+        waveform = file["waveform"][0]
+        self.asked.append((len(waveform), min_speakers, max_speakers))
+        turns, voices = self.windows[round(float(waveform[0]))]
+        found = [(SimpleNamespace(start=one.start, end=one.end), index, one.speaker) for index, one in enumerate(turns)]
+        return SimpleNamespace(
+            exclusive_speaker_diarization=SimpleNamespace(itertracks=lambda **_: found),
+            speaker_diarization=SimpleNamespace(labels=lambda: sorted(voices)),
+            speaker_embeddings=np.array([voices[label] for label in sorted(voices)]),
+        )
+
+
+def numbered(monkeypatch: pytest.MonkeyPatch, seconds: float, window_s: int) -> Track:
+    """A sound whose samples are the number of their window, and windows of so many seconds."""
+    monkeypatch.setattr("tasks.diarize.WINDOW", window_s * SECOND)
+    samples = np.arange(round(seconds * SECOND)) // (window_s * SECOND)
+    return track(samples.astype(np.float32))
+
+
+def test_speakers_are_linked_by_their_voices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are those of the call, names those of its speakers; turns past the end are cut or left out."""
+    anna, ben = [1.0, 0.0], [0.0, 1.0]
+    pipeline = Scripted(
+        ([turn(0, 8, "a"), turn(8, 10.01, "b")], {"a": anna, "b": ben}),
+        ([turn(0, 9, "a"), turn(9, 10, "b")], {"a": ben, "b": anna}),
+        ([turn(0.5, 3, "a"), turn(2.6, 3.0, "b")], {"a": anna, "b": ben}),
+    )
+    found = Diarizer(pipeline, DiarizationSettings(), 0.3).diarize(numbered(monkeypatch, 22.5, 10))
+    assert (
+        turn(0, 8, "SPEAKER_00"),
+        turn(8, 10, "SPEAKER_01"),
+        turn(10, 19, "SPEAKER_01"),
+        turn(19, 20, "SPEAKER_00"),
+        turn(20.5, 22.5, "SPEAKER_00"),
+    ) == found
+    assert [(10 * SECOND, 1, 4)] * 2 + [(round(2.5 * SECOND), 1, 4)] == pipeline.asked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "speakers", "asked"), [(10, None, (2, 3)), (10, 4, (4, 4)), (11, None, (1, 3)), (11, 4, (1, 4))]
+)
+def test_bounds_are_those_of_the_call(
+    seconds: int, speakers: int | None, asked: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most hold in each window; the fewest only where it is all of the call: not everybody speaks in each."""
+    pipeline = Scripted(([], {}), ([], {}))
+    diarizer = Diarizer(pipeline, DiarizationSettings(min_speakers=2, max_speakers=3), 0.3)
+    assert () == diarizer.diarize(numbered(monkeypatch, seconds, 10), speakers)
+    assert {asked} == {(fewest, most) for _, fewest, most in pipeline.asked}
+
+
+def test_a_call_too_short_for_its_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that many cannot be told apart the bound is given up; another error is the call's."""
+
+    class Strict(Scripted):
+        def __call__(self, file: dict[str, Any], min_speakers: int, max_speakers: int) -> SimpleNamespace:
+            if min_speakers > 1 or file["waveform"][0, 0] == 1:
+                raise ValueError("too few stretches")
+            return super().__call__(file, min_speakers, max_speakers)
+
+    diarizer = Diarizer(Strict(([turn(0, 5, "a")], {})), DiarizationSettings(), 0.3)
+    assert (turn(0, 5, "SPEAKER_00"),) == diarizer.diarize(numbered(monkeypatch, 9, 10), 2)
+    with pytest.raises(ValueError, match="too few"):
+        diarizer.diarize(numbered(monkeypatch, 11, 10), 2)
 
 
 # --------------------------------------------------------------------------------------------------- the encoder
@@ -98,10 +230,10 @@ def encoder(models: Models):  # noqa: ANN201  # its type needs torch
 
 
 @pytest.fixture(scope="module")
-def voices(speech: Samples) -> Samples:
+def voices(speech: Track) -> Samples:
     """Three pieces of three seconds: agent, customer, agent."""
     starts = (1.2, 6.2, 10.6)
-    return np.stack([speech[round(at * MODEL_SAMPLING_RATE) :][: 3 * MODEL_SAMPLING_RATE] for at in starts])
+    return np.stack([speech.read(round(at * SECOND), round((at + 3) * SECOND)) for at in starts])
 
 
 def embedded(encoder, samples: Samples, weights: np.ndarray | None = None) -> np.ndarray:  # noqa: ANN001

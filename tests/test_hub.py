@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import yaml
 from hub import FakeHub
+from sounds import track
 
 from tasks.bundle_hub import PRODUCTION_SOURCES, HubSource, build_from_hub
 from tasks.bundle_sources import builder
@@ -33,6 +34,7 @@ from tasks.errors import BundleError
 from tasks.models import load_models
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 from tasks.settings import hub_access
+from tasks.tracks import Track
 
 REPOSITORY = "acme/small-model"
 REVISION = "3533c8cf8e369892e6b79ff1bf80f7b0286a54ee"
@@ -492,12 +494,12 @@ def diarizer(production: Bundle, connections: Connections) -> Diarizer:
     return loaded
 
 
-def _noise(seconds: float) -> np.ndarray:
+def _noise(seconds: float) -> Track:
     """Bursts of noise."""
     generator = np.random.default_rng(1)
     sound = generator.normal(scale=0.1, size=int(16_000 * seconds)).astype(np.float32)
     bursts = generator.random(int(seconds * 10) + 1) > 0.4
-    return sound * np.repeat(bursts, 1600)[: len(sound)]
+    return track(sound * np.repeat(bursts, 1600)[: len(sound)])
 
 
 def test_configuration_is_the_published_one() -> None:

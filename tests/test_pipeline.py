@@ -1,10 +1,8 @@
 """The straight line: every call gives one outcome, in order, and no call touches another."""
 
-import gc
 import io
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -36,13 +34,14 @@ from tasks.records import (
     Failure,
     Outcome,
     PlannedCall,
-    Recognition,
     Region,
     Samples,
+    Segment,
     Turn,
 )
 from tasks.settings import Settings, load_settings
 from tasks.tables import rows_of
+from tasks.tracks import Track
 
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")
 MAX_DURATION_S = 20.0
@@ -70,23 +69,37 @@ def silent(seconds: float = 2.0) -> Samples:
     return np.zeros(round(8000 * seconds), dtype=np.float32)
 
 
+def nothing(_: Track) -> None:
+    """What stand-ins do before they hear a track."""
+
+
 @dataclass
 class SimpleRecognizer:
-    """Stands in for the recogniser: hears one word in the middle of each speech region."""
+    """Stands in for the recogniser: hears one word in the middle of each speech region.
 
-    heard: list[tuple[int, list[tuple[Region, ...]], str | None]] = field(default_factory=list)
-    before: Callable[[Samples], None] = lambda _: None
+    It is surer of sound with noise reduced by `prefers_denoised`, a log-probability.
+    """
 
-    def recognize(self, channels: Samples, regions: list[tuple[Region, ...]], language: str | None) -> Recognition:
-        """A segment for each region of each channel."""
-        self.heard.append((channels.shape[0], regions, language))
-        self.before(channels)
-        found = [
-            segment(word("hello", (one.start + one.end) / 2), channel=channel)
-            for channel, held in enumerate(regions)
-            for one in held
-        ]
-        return Recognition(tuple(found), (language or "en") if found else language, None if language else 0.9)
+    heard: list[tuple[int, tuple[Region, ...], str | None]] = field(default_factory=list)
+    before: Callable[[Track], None] = nothing
+    prefers_denoised: float = 0.0
+
+    def detect_language(
+        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]
+    ) -> tuple[str | None, float | None]:
+        """English, where anything is said."""
+        assert len(tracks) == len(regions)
+        return ("en", 0.9) if any(regions) else (None, None)
+
+    def transcribe(
+        self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
+    ) -> list[Segment]:
+        """A segment for each region."""
+        self.heard.append((channel, regions, language))
+        self.before(track)
+        sure = self.prefers_denoised if track.path.name.startswith("denoised") else 0.0
+        words = [word("hello", (one.start + one.end) / 2) for one in regions]
+        return [segment(one, channel=channel, avg_logprob=sure - 0.5) for one in words]
 
 
 @dataclass
@@ -94,13 +107,13 @@ class SimpleDiarizer:
     """Stands in for the diarizer: one speaker all the time."""
 
     asked: list[int | None] = field(default_factory=list)
-    before: Callable[[Samples], None] = lambda _: None
+    before: Callable[[Track], None] = nothing
 
-    def diarize(self, channel: Samples, speakers: int | None = None) -> tuple[Turn, ...]:
+    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
         """One turn over the whole call."""
         self.asked.append(speakers)
-        self.before(channel)
-        return (Turn(0.0, len(channel) / 16_000, "SPEAKER_00"),)
+        self.before(track)
+        return (Turn(0.0, track.duration_s, "SPEAKER_00"),)
 
 
 def simple_models(recognizer: SimpleRecognizer | None = None, diarizer: SimpleDiarizer | None = None) -> Models:
@@ -138,11 +151,11 @@ def processed(
     return list(process(planned, fetching(recordings), models or simple_models(), settings_of(**run)))
 
 
-def raising(error: Exception, at: int) -> Callable[[Samples], None]:
+def raising(error: Exception, at: int) -> Callable[[Track], None]:
     """Raises at the call of that number, from 1."""
     calls = count(1)
 
-    def step(_: Samples) -> None:
+    def step(_: Track) -> None:
         if next(calls) == at:
             raise error
 
@@ -279,7 +292,7 @@ def test_a_silent_call_has_no_speech(channels: tuple[Samples, ...]) -> None:
         (ObjectChanged("replaced"), "object_changed", True),
         (StorageUnavailable("slow down"), "storage_unavailable", True),
         (TooLarge("too many bytes"), "too_large", False),
-        (OSError(28, "No space left on device"), "processing_error", True),
+        (OSError(28, "No space left on device"), "scratch_full", True),
         (KeyError("call"), "processing_error", True),
     ],
     ids=[
@@ -510,24 +523,80 @@ def test_loading_overlaps_with_the_models(speech: Samples) -> None:
     assert [True, True] == waited
 
 
-def test_samples_are_dropped(speech: Samples) -> None:
-    """Outcomes that are kept hold no sound: that of a call is gone when the next one is heard."""
-    sounds: list[weakref.ref] = []
-    alive: list[int] = []
+def test_the_models_find_tracks_and_nothing_else(speech: Samples) -> None:
+    """When a call is heard, its recording and the decoded samples are gone, and so is all of the calls before."""
+    models, seen, folders = simple_models(), [], list[Path]()
 
-    def remember(channels: Samples) -> None:
-        gc.collect()
-        alive.append(sum(sound() is not None for sound in sounds))
-        sounds.append(weakref.ref(channels))
+    def look(track: Track) -> None:
+        seen.append([path.name for path in track.path.parent.iterdir()])
+        assert [] == [folder for folder in folders if folder.exists()]
+        folders.append(track.path.parent)
+
+    models.diarizer.before = look
+    recordings = {f"call-{number}": wav(speech) for number in range(4)}
+    found = list(process(map(planned_call, recordings), fetching(recordings), models, settings_of()))
+    assert [["channel-0.f32"]] * 4 == seen
+    assert ["transcribed"] * 4 == [item.kind for item in found], [item.failure for item in found]
+
+
+@pytest.mark.parametrize("loader_threads", [1, 3])
+def test_nothing_of_a_finished_call_stays_on_the_disk(
+    tmp_path: Path, speech: Samples, loader_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transcribed, silent, failed at any stage, copied: with its outcome, its files are gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    data = wav(speech)
+    (tmp_path / "copied").write_bytes(data)
+    known = sha256_of(tmp_path / "copied")
+    (tmp_path / "copied").unlink()
+    kinds: dict[str, bytes | Exception] = {
+        "good": data, "garbage": b"garbage" * 99, "vanished": ObjectVanished("gone"), "copied": data,
+        "silent": wav(silent()), "broken": wav(-speech), "stereo": wav(speech, np.roll(speech[::-1], 999)),
+        "too long": wav(silent(MAX_DURATION_S + 1)), "empty": b"", "last": data,
+    }  # fmt: skip
+    work = [
+        planned_call(
+            call_ref(name, size_bytes=len(held) if isinstance(held, bytes) else 9),
+            known_sha256=known if name == "copied" else None,
+        )
+        for name, held in kinds.items()
+    ]
+    folders: dict[str, Path] = {}
+    inner = fetching(kinds)
+
+    def fetch(call: CallRef, path: Path) -> None:
+        folders[call.call_id] = path.parent
+        inner(call, path)
 
     models = simple_models()
-    models.recognizer.before = remember
-    recordings = {f"call-{number}": wav(speech) for number in range(4)}
-    kept = list(process(map(planned_call, recordings), fetching(recordings), models, settings_of()))
-    assert 4 == len(kept)
-    assert [0, 0, 0, 0] == alive
-    gc.collect()
-    assert not any(sound() is not None for sound in sounds)
+    models.diarizer.before = raising(RuntimeError("broke"), at=2)
+    found = []
+    for outcome in process(work, fetch, models, settings_of(loader_threads=loader_threads)):
+        found.append(getattr(outcome, "kind", "copied"))
+        done = [call.call.call_id for call in work[: len(found)]]
+        assert [] == [name for name in done if name in folders and folders[name].exists()]
+        (scratch,) = tmp_path.iterdir()
+        assert len(list(scratch.iterdir())) <= min(loader_threads, len(work) - len(found))
+    assert ["transcribed", "failed", "failed", "copied", "no_speech", "failed", "transcribed", "failed", "failed",
+            "transcribed"] == found  # fmt: skip
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", ["recording.samples", "channel-0.f32", "denoised-0.f32"])
+def test_a_full_disk_fails_the_call_that_met_it(speech: Samples, file: str) -> None:
+    """Whatever of a call has no room, it fails for a passing reason that says so; the next call is as ever."""
+    inner = fetching({"call-1": wav(speech), "call-2": wav(speech)})
+
+    def fetch(call: CallRef, path: Path) -> None:
+        inner(call, path)
+        if call.call_id == "call-1":
+            path.with_name(file).symlink_to("/dev/full")
+
+    settings = load_settings(overrides={"audio": {"denoise": "always"}, "run": {"loader_threads": 1}})
+    first, second = process(map(planned_call, ("call-1", "call-2")), fetch, simple_models(), settings)
+    assert ("scratch_full", True) == (first.failure.code, first.failure.transient)
+    assert "TMPDIR" in first.failure.message
+    assert ("call-2", "transcribed") == _named(second)
 
 
 def test_recordings_do_not_stay_on_the_disk(speech: Samples) -> None:
@@ -588,3 +657,88 @@ def test_a_gpu_that_died_stops_the_run(speech: Samples) -> None:
     models = replace(simple_models(dead), device=Device("cuda", 0, "a GPU", "float16"))
     with pytest.raises(DeviceError, match=r"a GPU \(cuda:0, float16\) cannot run the models: CUDA error"):
         processed({"first": wav(speech)}, models)
+
+
+# -------------------------------------------------------------------------------------------------- noise reduction
+
+
+NOISY = ARCHIVE / "13/demo-0005.flac"
+
+
+def of_the_noisy_call(recognizer: SimpleRecognizer, **audio: object) -> Outcome:
+    """The demo's noisy call, with these audio settings."""
+    recordings: dict[str, bytes | Exception] = {"call-1": NOISY.read_bytes()}
+    settings = load_settings(overrides={"audio": audio})
+    (found,) = process([planned_call("call-1")], fetching(recordings), simple_models(recognizer), settings)
+    assert found.failure is None
+    return found
+
+
+def denoising(found: Outcome) -> list[str]:
+    """What was done about noise."""
+    return [step for step in found.preprocessing if step.startswith("denoise")]
+
+
+@pytest.mark.parametrize(
+    ("prefers_denoised", "applied", "steps"),
+    [(0.2, True, ["denoise(noisereduce stationary: 0)"]), (0.0, False, []), (-0.2, False, [])],
+)
+def test_the_recogniser_decides_on_noise(prefers_denoised: float, applied: bool, steps: list[str]) -> None:
+    """A noisy channel is tried both ways; the row holds the evidence, and says what was done."""
+    recognizer = SimpleRecognizer(prefers_denoised=prefers_denoised)
+    found = of_the_noisy_call(recognizer, denoise="auto", denoise_below_snr_db=60.0, denoise_probe_s=10.0)
+    (trial,) = found.denoise_trials
+    assert (0, found.signals.snr_db, 10.0, applied) == (trial.channel, trial.snr_db, trial.probe_s, trial.applied)
+    assert [pytest.approx(10.0)] * 2 == [sum(one.duration_s for one in held) for _, held, _ in recognizer.heard[:2]]
+    assert 3 == len(recognizer.heard)
+    sure = pytest.approx(prefers_denoised * applied - 0.5)
+    assert all(sure == item.avg_logprob for item in found.transcript.utterances)
+    assert steps == denoising(found)
+    row = rows_of(found, provenance()).call
+    assert [(0, trial.snr_db, 10.0, -0.5, pytest.approx(prefers_denoised - 0.5), applied)] == [
+        (held["channel"], held["snr_db"], held["probe_s"], held["recorded_avg_logprob"], held["denoised_avg_logprob"],
+         held["applied"])
+        for held in row["denoise_trials"]
+    ]  # fmt: skip
+    assert steps == [step for step in row["preprocessing"] if step.startswith("denoise")]
+
+
+def test_noise_is_left_alone_unless_it_is_asked_for() -> None:
+    """Off by default; with `auto` only under the threshold; `always` without a trial. What is measured is the same."""
+    heard = {name: SimpleRecognizer(prefers_denoised=1.0) for name in ("default", "clean enough", "always")}
+    plain = of_the_noisy_call(heard["default"])
+    clean = of_the_noisy_call(heard["clean enough"], denoise="auto", denoise_below_snr_db=plain.signals.snr_db)
+    always = of_the_noisy_call(heard["always"], denoise="always")
+    assert [[], [], ["denoise(noisereduce stationary: 0)"]] == [denoising(one) for one in (plain, clean, always)]
+    assert {()} == {one.denoise_trials for one in (plain, clean, always)}
+    assert [1, 1, 1] == [len(one.heard) for one in heard.values()]
+    assert [-0.5, -0.5, 0.5] == [one.transcript.utterances[0].avg_logprob for one in (plain, clean, always)]
+    assert plain.signals == clean.signals == always.signals
+    assert plain.loudness_lufs == always.loudness_lufs
+    assert plain.transcript.quality == always.transcript.quality
+
+
+def test_channels_are_tried_apart(speech: Samples) -> None:
+    """Each channel has its own SNR, trial and decision; the steps name those of the file that were reduced."""
+    rng = np.random.default_rng(2)
+    noisy = np.roll(speech[::-1], 999) + 0.02 * rng.standard_normal(len(speech)).astype(np.float32)
+    recognizer = SimpleRecognizer(prefers_denoised=1.0)
+    settings = load_settings(overrides={"audio": {"denoise": "auto", "denoise_below_snr_db": 25.0}})
+    data = wav(silent(5.0), speech, noisy)
+    (found,) = process([planned_call("call-1")], fetching({"call-1": data}), simple_models(recognizer), settings)
+    assert (1, 2) == tuple(one.channel for one in found.signals.channels)
+    assert [2] == [trial.channel for trial in found.denoise_trials]
+    assert ["denoise(noisereduce stationary: 2)"] == denoising(found)
+    assert [0, 1, 1] == [channel for channel, _, _ in recognizer.heard], "five seconds are heard both ways, whole"
+
+
+@pytest.mark.long
+def test_noise_with_a_real_recogniser(models: Models) -> None:
+    """The starter models on the noisy call: a trial with two scores, and a transcript of the way that it says."""
+    settings = load_settings(overrides={"audio": {"denoise": "auto", "denoise_below_snr_db": 60.0}})
+    (found,) = process([planned_call("call-1")], fetching({"call-1": NOISY.read_bytes()}), models, settings)
+    (trial,) = found.denoise_trials
+    assert all(-2 < one.avg_logprob < 0 and one.coverage > 0.8 for one in (trial.recorded, trial.denoised))
+    assert trial.probe_s == found.transcript.quality.speech_s
+    assert trial.applied == bool(denoising(found))
+    assert found.transcript.metrics.words > 60

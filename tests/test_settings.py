@@ -66,7 +66,7 @@ def test_sources_mix_within_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLSCRIBE_ARCHIVE__LANGUAGE", "fr")
     file = toml('[archive]\nuri = "file:///t"\nlanguage = "de"\ntimezone = "Europe/Berlin"\n')
     archive = load_settings(file, {"archive": {"uri": "file:///o", "speakers": None}}).archive
-    assert ("file:///o", "fr", "Europe/Berlin", None, 14400) == (
+    assert ("file:///o", "fr", "Europe/Berlin", None, 43200) == (
         archive.uri,
         archive.language,
         archive.timezone,
@@ -127,6 +127,7 @@ def test_settings_are_frozen() -> None:
         ("CALLSCRIBE_ARCHIVE__SPEAKERS", "2", "archive", "speakers", 2),
         ("CALLSCRIBE_ARCHIVE__CHANNEL_ROLES", '["a", "b"]', "archive", "channel_roles", ("a", "b")),
         ("CALLSCRIBE_AUDIO__DENOISE", "always", "audio", "denoise", "always"),
+        ("CALLSCRIBE_AUDIO__DENOISE_PROBE_S", "0", "audio", "denoise_probe_s", 0.0),
         ("CALLSCRIBE_MODELS__FOLDER", "/models", "models", "folder", Path("/models")),
         ("CALLSCRIBE_MODELS__DEVICE", "cuda:1", "models", "device", "cuda:1"),
         ("CALLSCRIBE_RECOGNIZER__CONDITION_ON_PREVIOUS_TEXT", "true", "recognizer", "condition_on_previous_text", True),
@@ -155,7 +156,8 @@ def test_the_environment_is_text(
         ("[archive]\nspeakers = 'two'\n", "archive.speakers: "),
         ("[archive]\nmax_bytes = 0\n", "archive.max_bytes: "),
         ("[vad]\nthreshold = 1\n", "vad.threshold: Input should be less than 1, got 1"),
-        ("[audio]\ndenoise = 'maybe'\n", "audio.denoise: Input should be 'off' or 'always', got 'maybe'"),
+        ("[audio]\ndenoise = 'maybe'\n", "audio.denoise: Input should be 'off', 'auto' or 'always', got 'maybe'"),
+        ("[audio]\ndenoise_probe_s = -1\n", "audio.denoise_probe_s: "),
         ("[audio]\nloudness_lufs = 23\n", "audio.loudness_lufs: "),
         ("[audio]\ntrue_peak_dbtp = 1\n", "audio.true_peak_dbtp: "),
         ("[models]\ndevice = 'gpu'\n", "models.device: "),

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from builders import channel_signals, source_format
+from builders import channel_signals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sounds import recording, scratch, track
 
 from evaluation.benchmarks.snr import (
     DEMO,
@@ -19,8 +20,9 @@ from evaluation.benchmarks.snr import (
     markdown,
     noises,
 )
-from tasks.audio import MODEL_SAMPLING_RATE, correlation, prepare
-from tasks.records import Audio, CallSignals, ChannelLevels, Region, Samples
+from tasks.audio import PreparedAudio, prepare
+from tasks.channels import survey
+from tasks.records import CallSignals, ChannelLevels, ChannelSignals, Region, Samples
 from tasks.setting_groups import AudioSettings
 from tasks.settings import load_settings
 from tasks.signals import (
@@ -30,10 +32,11 @@ from tasks.signals import (
     active_speech,
     frame_powers,
     measure,
-    measure_channel,
     noise_power,
     speech_mask,
 )
+from tasks.signals import measure_channel as measure_track
+from tasks.tracks import MODEL_SAMPLING_RATE
 
 SECOND = MODEL_SAMPLING_RATE
 LEVELS = ChannelLevels(loudness_lufs=-23.0, true_peak_dbtp=-3.0, clipped_ratio=0.0)
@@ -74,10 +77,21 @@ def talking(seconds: float = 8.0) -> tuple[Region, ...]:
     return (Region(1.5, seconds - 1.5),)
 
 
+def prepared(samples: Samples, rate: int = SECOND) -> PreparedAudio:
+    """`[sample]` or `[channel, sample]` at any rate, prepared."""
+    return prepare(recording(samples, rate), AudioSettings(), scratch())
+
+
 def measured(samples: Samples, regions: tuple[tuple[Region, ...], ...], rate: int = SECOND) -> CallSignals:
-    """`[channel, sample]` at any rate, prepared and measured."""
-    source = source_format(sampling_rate=rate, channels=samples.shape[0])
-    return measure(prepare(Audio(samples, rate), source, AudioSettings()), regions)
+    """`[sample]` or `[channel, sample]` at any rate, prepared and measured."""
+    return measure(prepared(samples, rate), regions)
+
+
+def measure_channel(
+    samples: Samples, regions: tuple[Region, ...], levels: ChannelLevels, source_rate_hz: int
+) -> ChannelSignals:
+    """Measure `[sample]` at 16 kHz."""
+    return measure_track(track(samples), regions, levels, source_rate_hz)
 
 
 # ------------------------------------------------------------------------------------------------ level and offset
@@ -106,25 +120,23 @@ def test_the_true_peak_lies_between_the_samples() -> None:
 def test_each_channel_has_its_own_clipping_and_loudness() -> None:
     """A clipped and a clean channel: the call's ratio is the mean, each channel tells its own."""
     clipped = np.clip(sine(100, 4.0, peak=2.0), -1, 1)
-    prepared = prepare(
-        Audio(np.stack([clipped, sine(300, 4.0, peak=0.1)]), SECOND), source_format(channels=2), AudioSettings()
-    )
-    found = measure(prepared, ((), ()))
+    call = prepared(np.stack([clipped, sine(300, 4.0, peak=0.1)]))
+    found = measure(call, ((), ()))
     ratio = float(np.mean(np.abs(clipped) >= 0.98))
     assert ratio > 0.6
     assert [pytest.approx(ratio), 0.0] == [one.clipped_ratio for one in found.channels]
-    assert pytest.approx(ratio / 2) == prepared.clipped_ratio
+    assert pytest.approx(ratio / 2) == call.clipped_ratio
     assert found.channels[0].loudness_lufs > found.channels[1].loudness_lufs + 10
 
 
-def test_measured_before_gain_and_noise_reduction() -> None:
-    """What is told is the recording, whatever is done to it for the models."""
+def test_measured_before_gain() -> None:
+    """What is told is the recording, whatever gain it gets for the models."""
     quiet = 0.05 * (talk() + noise(8.0, -35.0))
-    audio = Audio(quiet[np.newaxis], SECOND)
-    off = measure(prepare(audio, source_format(), AudioSettings()), (talking(),))
-    denoised = measure(prepare(audio, source_format(), AudioSettings(denoise="always")), (talking(),))
-    assert off == denoised
-    assert pytest.approx(-61.0, abs=0.5) == off.noise_floor_db
+    call = prepared(quiet)
+    assert call.tracks[0].gain > 2
+    found = measure(call, (talking(),))
+    assert (measure_track(call.tracks[0].recorded, talking(), call.levels[0], SECOND),) == found.channels
+    assert pytest.approx(-61.0, abs=0.5) == found.noise_floor_db
 
 
 # ------------------------------------------------------------------------------------------------- noise and SNR
@@ -289,13 +301,32 @@ def test_frames_and_regions() -> None:
     """A region covers the frames it touches, also past the end."""
     assert [False, True, True, False, True] == speech_mask((Region(0.02, 0.05), Region(0.08, 9.0)), 5).tolist()
     sound = np.concatenate([sine(1000, 0.02), sine(2000, 0.02, peak=1.0), noise(0.01)])
-    assert pytest.approx([0.125, 0.5], rel=1e-5) == frame_powers(sound, 0.0)
+    powers, offset = frame_powers(track(sound))
+    assert pytest.approx([0.125, 0.5], rel=1e-3) == powers
+    assert pytest.approx(np.mean(sound), abs=1e-8) == offset
 
 
 def test_digital_silence_stays_silent_beside_an_offset() -> None:
     """Frames that do not vary have no power, wherever they lie; the others lose the offset."""
-    sound = np.concatenate([np.zeros(FRAME), np.full(FRAME, 0.3), sine(1000, 0.02) + 0.1]).astype(np.float32)
-    assert pytest.approx([0.0, 0.0, 0.125], abs=1e-6) == frame_powers(sound, 0.1)
+    parts = [np.zeros(FRAME), np.full(FRAME, 0.3), sine(1000, 0.02) + 0.1, np.full(FRAME, 0.0)]
+    powers, offset = frame_powers(track(np.concatenate(parts)))
+    assert pytest.approx(0.1) == offset
+    assert pytest.approx([0.0, 0.0, 0.125, 0.0], abs=1e-6) == powers
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples=st.integers(0, 3000), block=st.integers(1, 12), offset=st.sampled_from([0.0, -0.2]))
+def test_frames_in_blocks_are_those_of_the_whole(samples: int, block: int, offset: float) -> None:
+    """However much is read at a time, powers are the mean squares about the offset, which is the mean of all."""
+    sound = noise(1.0, -20.0)[:samples] + np.float32(offset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.signals.BLOCK_FRAMES", block)
+        powers, found = frame_powers(track(sound))
+    wide = sound.astype(np.float64)
+    mean = float(np.mean(wide)) if samples else 0.0
+    assert pytest.approx(mean, abs=1e-12) == found
+    frames = (wide - mean)[: samples // FRAME * FRAME].reshape(-1, FRAME)
+    assert pytest.approx(np.mean(frames**2, axis=1), rel=1e-9) == powers
 
 
 @pytest.mark.parametrize("samples", [0, 1, FRAME - 1, FRAME, 511, 513])
@@ -307,18 +338,6 @@ def test_very_short_channels(samples: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- correlation
-
-
-def test_correlation_of_two_channels() -> None:
-    """The same, the same turned round, half the same, and unlike; gain and offset change nothing."""
-    first, second = noise(2.0, seed=1), noise(2.0, seed=2)
-    assert pytest.approx(1.0) == correlation(first, 0.1 * first + 0.2)
-    assert pytest.approx(-1.0) == correlation(first, -3 * first)
-    assert pytest.approx(0.0, abs=0.02) == correlation(first, second)
-    assert pytest.approx(0.5**0.5, abs=0.02) == correlation(first, first + second)
-    assert correlation(first, np.zeros_like(first)) is None
-    assert correlation(first, np.full_like(first, 0.1)) is None
-    assert correlation(first[:0], first[:0]) is None
 
 
 def test_correlation_is_that_of_the_file() -> None:
@@ -383,7 +402,7 @@ def test_finite_and_in_range_for_any_sound(sound: tuple[Samples, tuple[Region, .
     assert found.noise_floor_db is None or SILENCE_DBFS <= found.noise_floor_db <= HIGHEST_DBFS
     assert found.snr_db is None or 0 <= found.snr_db <= 60
     assert found.bandwidth_hz is None or 0 <= found.bandwidth_hz <= 4000
-    share = correlation(channel, channel[::-1])
+    share = survey(recording(np.stack([channel, channel[::-1]]))).correlation()
     assert share is None or -1 <= share <= 1
 
 
@@ -405,7 +424,7 @@ def test_active_level_leaves_pauses_out() -> None:
 def test_frames_agree_with_p56() -> None:
     """On clean speech, the level from frames is that of the standard's envelope, within half a dB."""
     (clip,) = load_clips(sorted(DEMO.rglob("demo-0001.wav")), 20.0)
-    powers = frame_powers(clip.samples.repeat(2).astype(np.float32), 0.0)
+    powers, _ = frame_powers(track(clip.samples.repeat(2).astype(np.float32)))
     inside = np.ones(powers.size, dtype=bool)
     level = 10 * np.log10(active_speech(powers, inside, noise_power(powers, inside) or 0.0).power)
     assert pytest.approx(clip.level_dbfs, abs=0.5) == level

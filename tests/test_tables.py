@@ -24,7 +24,7 @@ from builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.records import CallHints, PlannedCall, Provenance, Utterance, Word
+from tasks.records import CallHints, DenoiseTrial, PlannedCall, ProbeScore, Provenance, Utterance, Word
 from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
 from tasks.tables import (
     from_parquet,
@@ -98,7 +98,10 @@ def test_no_column_twice(name: str) -> None:
 def test_quantities_carry_their_unit() -> None:
     """A column of seconds says so in its name (start and end are seconds everywhere), and in its comment."""
     for field in (*_columns(CALLS), *_columns(UTTERANCES)):
-        if "seconds" in field.metadata[b"comment"].decode():
+        comment = field.metadata[b"comment"].decode()
+        if "milliseconds" in comment:
+            assert field.name.endswith("_ms")
+        elif "seconds" in comment:
             assert field.name.endswith("_s") or field.name in {"start", "end"}
 
 
@@ -209,6 +212,20 @@ def test_measured_signals_of_call_and_channels() -> None:
     )
     assert [asdict(agent), asdict(customer)] == read["channel_signals"]
     assert rows_of(outcome(signals=None), provenance()).call["channel_signals"] is None
+
+
+def test_trials_of_noise_reduction() -> None:
+    """The evidence comes back from Parquet as it was found, with nulls where no words were; none is an empty list."""
+    trials = (
+        DenoiseTrial(0, 7.5, 60.0, ProbeScore(-0.5, 0.75), ProbeScore(-0.25, 1.0), applied=True),
+        DenoiseTrial(2, None, 3.25, ProbeScore(None, 0.0), ProbeScore(None, 0.0), applied=False),
+    )
+    rows = [rows_of(outcome(denoise_trials=held), provenance()).call for held in (trials, ())]
+    tried, untried = from_parquet(to_parquet(table_of(rows, CALLS)), CALLS).to_pylist()
+    assert [(0, 7.5, 60.0, -0.5, 0.75, -0.25, 1.0, True), (2, None, 3.25, None, 0.0, None, 0.0, False)] == [
+        tuple(trial.values()) for trial in tried["denoise_trials"]
+    ]
+    assert [] == untried["denoise_trials"]
 
 
 def test_every_field_of_a_provenance_is_in_the_row() -> None:

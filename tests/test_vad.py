@@ -1,40 +1,34 @@
-"""Speech regions: ordered, disjoint, inside the call, and none where nobody speaks."""
+"""Speech regions: ordered, disjoint, inside the call, none where nobody speaks, and those that faster-whisper finds."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import region
+from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import SECOND, beginning, demo, noise, silence, sine, track
 
-from tasks.audio import MODEL_SAMPLING_RATE, prepare
-from tasks.decoding import decode
 from tasks.records import Samples
-from tasks.setting_groups import AudioSettings, VadSettings
-from tasks.vad import speech_regions, total_s
+from tasks.setting_groups import VadSettings
+from tasks.tracks import Track
+from tasks.vad import CONTEXT, WINDOW, Probabilities, speech_probabilities, speech_regions, to_regions, total_s
 
-ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")
 # demo-0001's first turns, from its reference: 0.6 to 4.8 s, 5.6 to 9.7 s, 10.4 to 14.0 s.
 TURNS = ((0.6, 4.8), (5.602, 9.692), (10.368, 13.968))
 SECONDS = 15
 
 
 @pytest.fixture(scope="module")
-def speech() -> Samples:
+def speech() -> Track:
     """The first turns of demo-0001, as the models hear them."""
-    audio, source = decode(ARCHIVE / "05/demo-0001.wav", 3600)
-    return prepare(audio, source, AudioSettings()).audio.samples[0, : SECONDS * MODEL_SAMPLING_RATE]
-
-
-def noise(seconds: float, level: float) -> Samples:
-    """White noise."""
-    samples = np.random.default_rng(3).standard_normal(round(seconds * MODEL_SAMPLING_RATE))
-    return (level * samples).astype(np.float32)
+    return beginning(demo("05/demo-0001.wav").tracks[0], SECONDS)
 
 
 @pytest.mark.parametrize("pad_ms", [0, 200, 500])
 @pytest.mark.parametrize("min_silence_ms", [100, 500, 2000])
-def test_regions_are_ordered_disjoint_and_inside(speech: Samples, pad_ms: int, min_silence_ms: int) -> None:
+def test_regions_are_ordered_disjoint_and_inside(speech: Track, pad_ms: int, min_silence_ms: int) -> None:
     """Padding makes no two regions overlap and none leave the call."""
     found = speech_regions(speech, VadSettings(pad_ms=pad_ms, min_silence_ms=min_silence_ms))
     assert found
@@ -44,7 +38,7 @@ def test_regions_are_ordered_disjoint_and_inside(speech: Samples, pad_ms: int, m
     assert found[-1].end <= SECONDS
 
 
-def test_speech_is_found_where_it_is(speech: Samples) -> None:
+def test_speech_is_found_where_it_is(speech: Track) -> None:
     """With short silences cut out, there is a region for each turn and nothing long beside them."""
     found = speech_regions(speech, VadSettings(pad_ms=100, min_silence_ms=200))
     for start, end in TURNS:
@@ -53,14 +47,14 @@ def test_speech_is_found_where_it_is(speech: Samples) -> None:
     assert total_s(found) < sum(end - start for start, end in TURNS) + 1.5
 
 
-def test_a_longer_silence_joins_regions(speech: Samples) -> None:
+def test_a_longer_silence_joins_regions(speech: Track) -> None:
     """The silence that ends a region decides how many there are."""
     counts = [len(speech_regions(speech, VadSettings(pad_ms=0, min_silence_ms=ms))) for ms in (100, 600, 5000)]
     assert sorted(counts, reverse=True) == counts
     assert (True, 1) == (counts[0] >= 3, counts[-1])
 
 
-def test_padding_adds_to_each_side(speech: Samples) -> None:
+def test_padding_adds_to_each_side(speech: Track) -> None:
     """A padded region holds the bare one."""
     bare = speech_regions(speech, VadSettings(pad_ms=0, min_silence_ms=5000))[0]
     padded = speech_regions(speech, VadSettings(pad_ms=300, min_silence_ms=5000))[0]
@@ -69,10 +63,10 @@ def test_padding_adds_to_each_side(speech: Samples) -> None:
 
 
 @pytest.mark.parametrize("pause_s", [3.0])
-def test_a_pause_between_two_stretches(speech: Samples, pause_s: float) -> None:
+def test_a_pause_between_two_stretches(speech: Track, pause_s: float) -> None:
     """Speech, silence, speech: two regions, with the pause between them."""
-    first = speech[: 5 * MODEL_SAMPLING_RATE]
-    call = np.concatenate([first, np.zeros(round(pause_s * MODEL_SAMPLING_RATE), dtype=np.float32), first])
+    first = speech.read(0, 5 * SECOND)
+    call = track(np.concatenate([first, silence(pause_s), first]))
     found = speech_regions(call, VadSettings(min_silence_ms=1500, pad_ms=100))
     assert 2 == len(found)
     assert found[0].end < 6.0
@@ -82,25 +76,25 @@ def test_a_pause_between_two_stretches(speech: Samples, pause_s: float) -> None:
 @pytest.mark.parametrize(
     "samples",
     [
-        np.zeros(0, dtype=np.float32),
-        np.zeros(1, dtype=np.float32),
-        np.zeros(511, dtype=np.float32),
-        np.zeros(10 * MODEL_SAMPLING_RATE, dtype=np.float32),
-        noise(5.0, 0.0008),
-        noise(5.0, 0.05),
-        0.3 * np.sin(2 * np.pi * 50 * np.arange(5 * MODEL_SAMPLING_RATE) / MODEL_SAMPLING_RATE).astype(np.float32),
+        silence(0.0),
+        silence(1.0)[:1],
+        silence(1.0)[:511],
+        silence(10.0),
+        noise(3, 5.0, 0.0008),
+        noise(3, 5.0, 0.05),
+        sine(50, 5.0, 0.3),
     ],
     ids=["nothing", "one sample", "less than a frame", "silence", "line noise", "loud noise", "mains hum"],
 )
 def test_no_speech_no_regions(samples: Samples) -> None:
     """Where nobody speaks there is no region, however short or loud the call is."""
-    assert () == speech_regions(samples, VadSettings())
+    assert () == speech_regions(track(samples), VadSettings())
 
 
 def test_a_call_without_speech() -> None:
     """The demo's call of line noise and hum has no speech, amplified to the target or not."""
-    audio, source = decode(ARCHIVE / "13/demo-0006.wav", 3600)
-    assert () == speech_regions(prepare(audio, source, AudioSettings()).audio.samples[0], VadSettings())
+    (found,) = demo("13/demo-0006.wav").tracks
+    assert ((), ()) == (speech_regions(found, VadSettings()), speech_regions(found.recorded, VadSettings()))
 
 
 @pytest.mark.parametrize(
@@ -110,3 +104,74 @@ def test_a_call_without_speech() -> None:
 def test_total(regions: tuple, seconds: float) -> None:
     """Seconds of speech."""
     assert seconds == total_s(regions)
+
+
+# --------------------------------------------------------------------------------------------------- the rule
+
+
+@st.composite
+def probabilities(draw: st.DrawFn) -> Probabilities:
+    """Stretches of speech, of silence and of something between, with windows of any other kind strewn in."""
+    stretches = draw(
+        st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.5, 0.6, 0.95]), st.integers(1, 40)), max_size=12)
+    )
+    found = np.repeat([level for level, _ in stretches], [length for _, length in stretches])
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    strewn = rng.random(len(found)) < draw(st.sampled_from([0.0, 0.1, 0.5]))
+    return np.where(strewn, rng.random(len(found)), found).astype(np.float32)
+
+
+@given(
+    found=probabilities(),
+    last=st.integers(0, WINDOW - 1),
+    threshold=st.sampled_from([0.02, 0.1, 0.4, 0.5, 0.6, 0.9]),
+    min_silence_ms=st.sampled_from([0, 32, 96, 100, 500, 1000]),
+    min_speech_ms=st.sampled_from([0, 32, 64, 250]),
+    pad_ms=st.sampled_from([0, 16, 30, 33, 200, 500, 5000]),
+)
+@settings(max_examples=600, deadline=None)
+def test_regions_are_those_of_silero(
+    found: Probabilities, last: int, threshold: float, min_silence_ms: int, min_speech_ms: int, pad_ms: int
+) -> None:
+    """Any probabilities, any settings: the regions are those of faster-whisper's `get_speech_timestamps`."""
+    # faster-whisper always fills up its last window: there is none that is full.
+    found = np.append(found, np.float32(0.7))
+    samples = (len(found) - 1) * WINDOW + last
+    options = VadOptions(threshold, None, min_speech_ms, float("inf"), min_silence_ms, pad_ms)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faster_whisper.vad.get_vad_model", lambda: lambda _: found)
+        chunks = get_speech_timestamps(np.zeros(samples, dtype=np.float32), options)
+    expected = [region(chunk["start"] / SECOND, chunk["end"] / SECOND) for chunk in chunks]
+    vad = VadSettings(threshold=threshold, min_silence_ms=min_silence_ms, min_speech_ms=min_speech_ms, pad_ms=pad_ms)
+    regions = to_regions(found, samples, vad)
+    assert [item for item in expected if item.duration_s > 0] == list(regions)
+    assert all(before.end <= after.start for before, after in pairwise(regions))
+    assert all(0 <= item.start < item.end <= samples / SECOND for item in regions)
+
+
+# -------------------------------------------------------------------------------------------------- the model
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.2, 7.3, SECONDS])
+@pytest.mark.parametrize("windows", [1, 3, 128])
+def test_probabilities_are_those_of_the_whole(
+    speech: Track, seconds: float, windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many windows are heard at a time, the model says what it says in faster-whisper, which hears all."""
+    monkeypatch.setattr("tasks.vad.BATCH", windows)
+    cut = beginning(speech, seconds)
+    # faster-whisper zeroes the last samples of what it fills up; here they are zero anyway.
+    assert cut.samples % WINDOW <= WINDOW - CONTEXT
+    filled = np.pad(cut.read(), (0, WINDOW - cut.samples % WINDOW))
+    found = speech_probabilities(cut)
+    expected = get_vad_model()(filled).reshape(-1)
+    assert expected.shape == found.shape
+    assert np.allclose(expected, found, atol=1e-4)
+
+
+def test_regions_of_a_call_are_faster_whispers() -> None:
+    """Both channels of a call, from the samples to the regions."""
+    for channel in demo("14/demo-0008.flac").tracks:
+        chunks = get_speech_timestamps(channel.read(), VadOptions(min_silence_duration_ms=1000, speech_pad_ms=500))
+        expected = [region(chunk["start"] / SECOND, chunk["end"] / SECOND) for chunk in chunks]
+        assert expected == list(speech_regions(channel, VadSettings()))
