@@ -13,7 +13,6 @@ under their speech, so that at 30 dB a right estimate lies some tenths of a dB, 
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections import defaultdict
@@ -21,38 +20,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
 import soundfile
 import typer
 
-from evaluation.sets.telephone import RATE_HZ, Signal, db, rms, shape
+from evaluation.benchmarks.mixtures import CLEAN, DEMO, Clip, active_level_dbfs, noise
+from evaluation.sets.telephone import RATE_HZ, Signal, db
 from tasks.audio import prepare
 from tasks.devices import usable_cores
-from tasks.records import Audio, SourceFormat
+from tasks.records import SourceFormat
 from tasks.settings import Settings, load_settings
 from tasks.signals import measure
+from tasks.tracks import Recording
 from tasks.vad import speech_regions
 
-DEMO = Path(__file__).resolve().parents[1] / "sets" / "demo" / "archive"
-# demo-0005 is noisy, demo-0006 holds no speech, demo-0007 does not decode.
-CLEAN = ("demo-0001.wav", "demo-0002.wav", "demo-0003.mp3", "demo-0004.opus", "demo-0008.flac")
 KINDS = ("white", "pink", "hum", "babble")
 SNRS_DB = tuple(range(0, 31, 5))
-TALKERS = 6
 # Mixtures are made quieter, so that none clips.
 HEADROOM = 0.5
-P56_MARGIN_DB = 15.9
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One clean channel at 8 kHz and its active speech level in dBFS."""
-
-    name: str
-    samples: Signal
-    level_dbfs: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,38 +59,6 @@ class Estimate:
         return None if self.found_db is None else self.found_db - self.snr_db
 
 
-def active_level_dbfs(signal: Signal, rate_hz: int) -> float:
-    """The active speech level of ITU-T P.56, method B, in dB of full scale.
-
-    The envelope is the magnitude, smoothed twice with 30 ms; speech is active while it is over a threshold, and 200 ms
-    longer. The threshold is the one that lies 15.9 dB under the level that comes of it, between powers of two.
-    """
-    from scipy.ndimage import maximum_filter1d
-    from scipy.signal import lfilter
-
-    keep = math.exp(-1 / (0.03 * rate_hz))
-    envelope = lfilter([(1 - keep) ** 2], [1, -2 * keep, keep**2], np.abs(signal))
-    hangover = round(0.2 * rate_hz)
-    held = maximum_filter1d(envelope, hangover, origin=(hangover - 1) // 2)
-    energy = float(np.sum(signal**2))
-    before: tuple[float, float] | None = None
-    # From the lowest threshold up: at the top, where next to nothing is active, the margin grows again.
-    for power in range(15, -1, -1):
-        active = np.count_nonzero(held >= 2.0**-power)
-        if not active:
-            break
-        level = 10 * math.log10(energy / active)
-        margin = level - 20 * math.log10(2.0**-power)
-        if margin <= P56_MARGIN_DB:
-            if before is None:
-                return level
-            share = (P56_MARGIN_DB - before[1]) / (margin - before[1])
-            return before[0] + share * (level - before[0])
-        before = (level, margin)
-    message = "the signal holds no speech"
-    raise ValueError(message)
-
-
 def load_clips(files: Sequence[Path], longest_s: float) -> list[Clip]:
     """Every channel of some recordings, at 8 kHz."""
     from scipy.signal import resample_poly
@@ -118,33 +74,19 @@ def load_clips(files: Sequence[Path], longest_s: float) -> list[Clip]:
 
 def noises(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Iterator[tuple[str, Signal]]:
     """Noise of each kind for one clip, of its length, without offset, with a mean power of 1."""
-    samples = len(clips[index].samples)
-    time_s = np.arange(samples) / RATE_HZ
-    mains_hz = 50 + 10 * (index % 2)
-    partials = ((1, 1.0), (2, 0.5), (3, 0.4), (5, 0.2))
-    for kind, noise in (
-        ("white", rng.standard_normal(samples)),
-        ("pink", shape(rng.standard_normal(samples), lambda hz: 1 / np.sqrt(np.maximum(hz, 50)))),
-        ("hum", sum(size * np.sin(2 * np.pi * mains_hz * nth * time_s + rng.uniform(0, 6)) for nth, size in partials)),
-        ("babble", _babble(clips, index, samples, rng)),
-    ):
-        even = np.asarray(noise) - np.mean(noise)
-        yield kind, even / rms(even)
+    for kind in KINDS:
+        yield kind, noise(kind, clips, index, rng)
 
 
 def estimates(clips: Sequence[Clip], settings: Settings, seed: int = 1) -> Iterator[Estimate]:
     """Mix every clip with every noise at every SNR, and measure."""
     rng = np.random.default_rng(seed)
     for index, clip in enumerate(clips):
-        for kind, noise in noises(clips, index, rng):
+        for kind, added in noises(clips, index, rng):
             for snr_db in SNRS_DB:
-                mixture = HEADROOM * (clip.samples + db(clip.level_dbfs - snr_db) * noise)
-                audio = Audio(mixture.astype(np.float32)[np.newaxis], RATE_HZ)
-                prepared = prepare(audio, SourceFormat("pcm_s16le", "wav", RATE_HZ, 1), settings.audio)
-                regions = [speech_regions(prepared.audio.samples[0], settings.vad)]
-                started = time.perf_counter()
-                found = measure(prepared, regions).snr_db
-                yield Estimate(kind, snr_db, found, audio.duration_s, time.perf_counter() - started)
+                mixture = HEADROOM * (clip.samples + db(clip.level_dbfs - snr_db) * added)
+                found_db, measuring_s = _measured(mixture, settings)
+                yield Estimate(kind, snr_db, found_db, len(clip.samples) / RATE_HZ, measuring_s)
 
 
 def markdown(found: Sequence[Estimate], clips: Sequence[Clip]) -> str:
@@ -193,16 +135,18 @@ def _rows(kind: str, errors: Mapping[tuple[str, int], Sequence[float | None]]) -
     yield f"| | largest | {' | '.join(f'{np.max(np.abs(held)):.1f}' if held else 'n/a' for held in known)} |"
 
 
-def _babble(clips: Sequence[Clip], index: int, samples: int, rng: np.random.Generator) -> Signal:
-    """Six voices of other clips at one level, backwards, their pauses cut out."""
-    mixed = np.zeros(samples)
-    for talker in range(TALKERS):
-        other = clips[(index + 1 + talker) % len(clips)]
-        frames = other.samples[: len(other.samples) // 160 * 160].reshape(-1, 160)
-        active = np.mean(frames**2, axis=1) > db(other.level_dbfs - P56_MARGIN_DB) ** 2
-        voice = frames[active].ravel()[::-1] / db(other.level_dbfs)
-        mixed += np.roll(np.resize(voice, samples), rng.integers(samples))
-    return mixed
+def _measured(mixture: Signal, settings: Settings) -> tuple[float | None, float]:
+    """The SNR that is found in a mixture at 8 kHz, and the seconds that measuring took."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        samples = folder / "samples"
+        mixture.astype(np.float32).tofile(samples)
+        recording = Recording(samples, SourceFormat("pcm_f32le", "raw", RATE_HZ, 1), len(mixture))
+        prepared = prepare(recording, settings.audio, folder)
+        regions = [speech_regions(track, settings.vad) for track in prepared.tracks]
+        started = time.perf_counter()
+        found = measure(prepared, regions).snr_db
+        return found, time.perf_counter() - started
 
 
 if __name__ == "__main__":
