@@ -100,7 +100,7 @@ def _resampled(
     samples = 0
     with ExitStack() as files:
         opened = [files.enter_context(path.open("wb")) for path in paths]
-        for block in _at_model_rate(recording, kept):
+        for block in at_model_rate(recording, kept):
             for file, meter, channel in zip(opened, meters, block.T, strict=True):
                 own = np.ascontiguousarray(channel)
                 file.write(own.data)
@@ -109,7 +109,7 @@ def _resampled(
     return tuple(Track(path, samples) for path in paths), meters
 
 
-def _at_model_rate(recording: Recording, kept: Sequence[int]) -> Iterator[Samples]:
+def at_model_rate(recording: Recording, kept: Sequence[int]) -> Iterator[Samples]:
     """Blocks `[sample, channel]` of the kept channels at 16 kHz (soxr, high quality)."""
     import soxr
 

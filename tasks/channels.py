@@ -14,7 +14,7 @@ from tasks.tracks import Recording
 # A channel counts as silent when its loudest frame lies this low, and this far under that of the loudest channel.
 SILENT_DBFS = -50.0
 SILENT_BELOW_LOUDEST_DB = 30.0
-LEVEL_FRAME = 800  # a tenth of a second at 8 kHz, less at higher rates
+LEVEL_FRAME_S = 0.1
 # Two channels say the same when one, scaled, explains all but this share of the other's energy (-20 dB).
 SAME_RESIDUAL = 0.01
 # Samples at or over this count as clipped: the largest value of 10-bit and finer codecs, and of mu-law.
@@ -87,7 +87,8 @@ def survey(recording: Recording) -> ChannelSurvey:
     channels = recording.source.channels
     loudest, clipped = np.zeros(channels), np.zeros(channels)
     sums, peaks, products = np.zeros(channels), np.zeros(channels), np.zeros((channels, channels))
-    for block in recording.blocks(LEVEL_FRAME):
+    frame = max(1, round(LEVEL_FRAME_S * recording.source.sampling_rate))
+    for block in recording.blocks(frame):
         apart = np.ascontiguousarray(block.T)
         found = np.maximum(apart.max(axis=1), -apart.min(axis=1))
         peaks = np.maximum(peaks, found)
@@ -97,7 +98,7 @@ def survey(recording: Recording) -> ChannelSurvey:
         sums += wide.sum(axis=1)
         products += wide @ wide.T
         # What is left after the last whole frame says nothing, but in a recording that is shorter than one.
-        size = min(LEVEL_FRAME, recording.samples)
+        size = min(frame, recording.samples)
         if whole := len(block) // size:
             frames = wide[:, : whole * size].reshape(channels, whole, size)
             loudest = np.maximum(loudest, np.einsum("cfs,cfs->cf", frames, frames).max(axis=1) / size)

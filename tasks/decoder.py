@@ -52,7 +52,7 @@ class DecoderLimits:
     max_memory_bytes: int = 1_000_000_000
     max_cpu_s: float = 600.0
     max_wall_s: float = 900.0
-    max_output_bytes: int = 12_000_000_000
+    max_output_bytes: int = 18_000_000_000  # 12 hours of two channels at 48 kHz
     calls_per_process: int = 100
 
 

@@ -7,7 +7,6 @@ itself before it reads the first of them, and dies with its parent.
 from __future__ import annotations
 
 import ctypes
-import errno
 import json
 import os
 import resource
@@ -20,7 +19,7 @@ from typing import IO, Any, cast
 
 from tasks.decoder import Decode, DecoderLimits
 from tasks.decoding import DecodeOptions, RawFormat
-from tasks.errors import CallError, DecoderOutOfMemory, ProcessingError, ScratchFull
+from tasks.errors import CallError, DecoderOutOfMemory, ProcessingError, ScratchFull, is_full
 
 PR_SET_PDEATHSIG = 1
 
@@ -54,7 +53,7 @@ def _answer(decode: Decode, request: dict[str, Any]) -> dict[str, Any]:
         message = "the decoder asked for more memory than it may have (decoder.max_memory_bytes)"
         return {"code": DecoderOutOfMemory.code, "message": message}
     except Exception as error:  # noqa: BLE001  # whatever a decoder raises is about this call
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if is_full(error):
             full = ScratchFull()
             return {"code": full.code, "message": full.message}
         return {"code": ProcessingError.code, "message": f"{type(error).__name__}: {error}"}

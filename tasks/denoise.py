@@ -51,11 +51,11 @@ class Transcriber(Protocol):
 def reduce_noise(track: Track, regions: Sequence[Region], path: Path, settings: AudioSettings) -> Track:
     """Stationary spectral gating (noisereduce; Sainburg and Zorea, 2024) of one channel, into a new track.
 
-    The noise is what lies outside of the speech regions, or, where that is too little, all of the sound.
+    The noise is what lies outside of the voices, or, where that is too little, all of the sound.
 
     Args:
         track: the channel.
-        regions: where somebody speaks.
+        regions: where somebody is heard, also somebody of another channel.
         path: where the new track is put.
         settings: its target loudness.
     """

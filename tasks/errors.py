@@ -36,6 +36,7 @@ one place, `flows.cli`, and becomes one sentence and an exit code. Every error c
 and survives pickling.
 """
 
+import errno
 from typing import ClassVar
 
 
@@ -160,6 +161,11 @@ class ScratchFull(TransientError):
         self, message: str = "no room for the decoded call on the scratch disk: give it more (TMPDIR)"
     ) -> None:
         super().__init__(message)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk, or somebody's share of it, has no more room."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 class ProcessingError(TransientError):

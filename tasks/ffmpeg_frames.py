@@ -182,3 +182,4 @@ def valid_frames(container: InputContainer, reader: Reader, index: int = 0) -> I
             reader.damaged = True
             continue
         yield from (frame for frame in frames if frame.samples)
+    reader.damaged = True

@@ -100,7 +100,7 @@ class Stream:
         if self.first is None:
             return total / rate
         lost = 0
-        if self.broken:
+        if self.broken or (self.reader.damaged and total - self.taken > LOST_MIN_S * rate):
             lost = total - self.taken
         elif self.declared_s is not None:
             promised = min(self.offset + round(self.declared_s * rate), total)

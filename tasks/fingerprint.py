@@ -31,7 +31,7 @@ def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints
         "raw": settings.archive.model_dump(
             mode="json", include={"raw_encoding", "raw_sampling_rate", "raw_channels", "raw_extensions"}
         ),
-        "audio": settings.audio.model_dump(mode="json"),
+        "audio": settings.audio.model_dump(mode="json", exclude=_unused(settings)),
         "vad": settings.vad.model_dump(mode="json"),
         "recognizer": recognizer,
         "diarization": settings.diarization.model_dump(mode="json"),
@@ -43,6 +43,11 @@ def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _unused(settings: Settings) -> set[str]:
+    """Settings of the audio that decide nothing."""
+    return set() if settings.audio.denoise == "auto" else {"denoise_below_snr_db", "denoise_probe_s"}
 
 
 def transcript_id(call_id: str, audio_sha256: str | None, provenance: Provenance) -> str:

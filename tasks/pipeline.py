@@ -7,7 +7,7 @@ touches another.
 
 from __future__ import annotations
 
-import errno
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +18,14 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-from tasks.attribute import attribute_by_channel, attribute_by_turns, to_utterances
+from tasks.attribute import attribute_by_channel, attribute_by_turns, merge, to_utterances
 from tasks.audio import PreparedAudio, prepare
 from tasks.bundles import sha256_of
 from tasks.crosstalk import Crosstalk, find_crosstalk, without
 from tasks.decoder import DecoderPool
 from tasks.decoding import DecodeOptions
 from tasks.denoise import STEP, HeardChannel, is_candidate, listen, reduce_noise
-from tasks.errors import CallError, EmptyObject, ProcessingError, ScratchFull, TooLarge, UsageError
+from tasks.errors import CallError, EmptyObject, ProcessingError, ScratchFull, TooLarge, UsageError, is_full
 from tasks.models import Models, prove
 from tasks.quality import assess, measure, recording_reasons
 from tasks.recognize import ordered
@@ -48,6 +48,9 @@ from tasks.settings import Settings
 from tasks.signals import measure as measure_signals
 from tasks.tracks import Track
 from tasks.vad import speech_regions
+
+# Crosstalk is looked for between all pairs of channels, up to so many channels.
+MOST_CROSSING = 8
 
 Fetch = Callable[[CallRef, Path], None]
 """Puts the bytes of a call into a file; raises a `CallError` where they cannot be had."""
@@ -102,6 +105,8 @@ def process(
         def load(planned: PlannedCall) -> _Attempt:
             attempt = _Attempt(planned, Path(scratch, str(next(numbers))))
             _stage(attempt, lambda: _load(attempt, fetch, decoders, settings))
+            if attempt.failure or attempt.copied:
+                rmtree(attempt.scratch, ignore_errors=True)  # its turn may be hours away
             return attempt
 
         for future in _ahead(pool, load, work, settings.run.loader_threads):
@@ -146,9 +151,7 @@ def _stage(attempt: _Attempt, step: Callable[[], None]) -> None:
     except CallError as error:
         attempt.failure = Failure(error.code, error.message, error.transient)
     except Exception as error:  # noqa: BLE001  # a batch cannot be failed by a call, whatever a library raises
-        failed: CallError = ProcessingError(f"{type(error).__name__}: {error}")
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            failed = ScratchFull()
+        failed = ScratchFull() if is_full(error) else ProcessingError(f"{type(error).__name__}: {error}")
         attempt.failure = Failure(failed.code, failed.message, failed.transient)
 
 
@@ -178,7 +181,7 @@ def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, settings: Sett
     loaded = time.monotonic()
     attempt.regions = [speech_regions(track, settings.vad) for track in prepared.tracks]
     heard = time.monotonic()
-    if prepared.layout == "separate" and settings.audio.set_crosstalk_aside:
+    if settings.audio.set_crosstalk_aside and 1 < len(prepared.tracks) <= MOST_CROSSING:
         attempt.crosstalk = find_crosstalk(prepared.tracks, attempt.regions)
         attempt.regions = [
             without(regions, found) if found else regions
@@ -193,12 +196,15 @@ def _denoised(
     attempt: _Attempt, prepared: PreparedAudio, signals: CallSignals, settings: Settings
 ) -> list[Track | None]:
     """The tracks with noise reduced, of those channels where it is asked for or a question."""
-    return [
-        reduce_noise(track, regions, attempt.scratch / f"denoised-{measured.channel}.f32", settings.audio)
-        if regions and is_candidate(measured.snr_db, settings.audio)
-        else None
-        for track, regions, measured in zip(prepared.tracks, attempt.regions, signals.channels, strict=True)
-    ]
+    denoised: list[Track | None] = []
+    for index, (track, regions) in enumerate(zip(prepared.tracks, attempt.regions, strict=True)):
+        if not regions or not is_candidate(signals.channels[index].snr_db, settings.audio):
+            denoised.append(None)
+            continue
+        other = attempt.crosstalk[index] if attempt.crosstalk else None
+        voices = merge([*regions, *(other.regions if other else ())])
+        denoised.append(reduce_noise(track, voices, attempt.scratch / f"denoised-{index}.f32", settings.audio))
+    return denoised
 
 
 def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
@@ -284,17 +290,16 @@ def _preprocessing(attempt: _Attempt) -> tuple[str, ...]:
     prepared = attempt.prepared
     if prepared is None:
         return ()
-    reduced = [trial.channel for trial in attempt.trials if trial.applied]
-    if not attempt.trials and attempt.transcript is not None:
-        reduced = [
-            channel
-            for channel, track in zip(prepared.source_channels, attempt.denoised, strict=True)
-            if track is not None
-        ]
+    tried = {trial.channel: trial.applied for trial in attempt.trials}
+    reduced = [
+        f"{channel} {20 * math.log10(track.gain):+.1f} dB"
+        for channel, track in zip(prepared.source_channels, attempt.denoised, strict=False)
+        if track is not None and attempt.transcript is not None and tried.get(channel, True)
+    ]
     steps = [
         f"crosstalk(channel {one.channel}: {one.crosstalk_s:.1f} s of channel {one.crosstalk_source} set aside)"
         for one in (attempt.signals.channels if attempt.signals else ())
         if one.crosstalk_s
     ]
-    steps += [f"denoise({STEP}: {','.join(map(str, reduced))})"] if reduced else []
+    steps += [f"denoise({STEP}: {', '.join(reduced)})"] if reduced else []
     return (*prepared.preprocessing, *steps)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.attribute import UNSPACED_LANGUAGES
-from tasks.records import Recognition, Region, Samples, Segment, Word
+from tasks.records import Region, Samples, Segment, Word
 from tasks.setting_groups import RecognizerSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
 
@@ -48,29 +48,6 @@ class Recognizer:
         silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
         segments, _ = self._model.transcribe(silence, language="en", beam_size=1, temperature=0.0, max_new_tokens=4)
         list(segments)  # decoding is lazy
-
-    def recognize(
-        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]], language: str | None = None
-    ) -> Recognition:
-        """Transcribe the speech regions of each channel of one call, in one language.
-
-        Args:
-            tracks: the channels.
-            regions: for each channel, where somebody speaks.
-            language: ISO 639-1; detected over the speech of all channels together when None.
-
-        Returns:
-            every segment that has text, ordered by start, with times in the call.
-        """
-        probability: float | None = None
-        if language is None:
-            language, probability = self.detect_language(tracks, regions)
-        segments = [
-            segment
-            for index, (track, found) in enumerate(zip(tracks, regions, strict=True))
-            for segment in self.transcribe(track, found, index, language)
-        ]
-        return Recognition(ordered(segments), language, probability)
 
     def detect_language(
         self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]

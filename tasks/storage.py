@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from tasks.errors import PreconditionFailed, SettingsError, StorageRefused, TooLarge
+from tasks.errors import PreconditionFailed, ScratchFull, SettingsError, StorageRefused, TooLarge, is_full
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,7 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file, or nothing: when `chunks` raises, the half-written file is removed.
 
     Raises:
+        ScratchFull: the disk has no room for it.
         StorageRefused: the file cannot be written.
     """
     try:
@@ -252,6 +253,8 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
                 file.write(chunk)
     except BaseException as error:
         path.unlink(missing_ok=True)
+        if is_full(error):
+            raise ScratchFull from error
         if isinstance(error, OSError):
             message = f"{path} cannot be written: {error.strerror}. Make room, or choose another folder."
             raise StorageRefused(message) from error

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import noise, recording, silence, sine
 
-from tasks.channels import FULL_SCALE, LEVEL_FRAME, survey
+from tasks.channels import FULL_SCALE, LEVEL_FRAME_S, survey
 from tasks.records import ChannelLayout, Samples
 from tasks.tracks import BLOCK_SAMPLES
 
@@ -46,9 +46,9 @@ def test_blocks_say_what_the_whole_says(channels: int, samples: int, block: int,
     sound = sound.astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.tracks.BLOCK_SAMPLES", block)
-        found = survey(recording(sound))
+        found = survey(recording(sound, 8000))
     wide = sound.astype(np.float64)
-    frame = min(samples, LEVEL_FRAME)
+    frame = min(samples, round(8000 * LEVEL_FRAME_S))
     frames = wide[:, : samples // frame * frame].reshape(channels, -1, frame)
     loudest = 10 * np.log10(np.mean(frames**2, axis=2).max(axis=1))
     assert pytest.approx(loudest.tolist()) == found.levels_dbfs

@@ -18,7 +18,7 @@ from sounds import SECOND, demo, noise, scratch, silence, track
 from tasks.attribute import merge
 from tasks.audio import PreparedAudio
 from tasks.models import Models
-from tasks.recognize import CUT_WITHIN_S, WINDOW_S, Recognizer, first_s, join_pieces, speech_windows
+from tasks.recognize import CUT_WITHIN_S, WINDOW_S, Recognizer, first_s, join_pieces, ordered, speech_windows
 from tasks.records import Recognition, Region, Samples, Word
 from tasks.setting_groups import RecognizerSettings, VadSettings
 from tasks.tracks import Track
@@ -203,10 +203,28 @@ def unheard(channels: int = 1, seconds: float = 30.0) -> list[Track]:
     return [Track(path, round(seconds * SECOND))] * channels
 
 
+def recognize(
+    recognizer: Recognizer,
+    tracks: Sequence[Track],
+    regions: Sequence[tuple[Region, ...]],
+    language: str | None = None,
+) -> Recognition:
+    """A whole call, as the pipeline has it recognised."""
+    probability = None
+    if language is None:
+        language, probability = recognizer.detect_language(tracks, regions)
+    segments = [
+        segment
+        for channel, (track, found) in enumerate(zip(tracks, regions, strict=True))
+        for segment in recognizer.transcribe(track, found, channel, language)
+    ]
+    return Recognition(ordered(segments), language, probability)
+
+
 def recognized(whisper: ScriptedWhisper, *regions: tuple[Region, ...], language: str | None = "en") -> Recognition:
     """A call with these speech regions on its channels."""
     recognizer = Recognizer(whisper, RecognizerSettings())
-    return recognizer.recognize(unheard(len(regions)), regions, language)
+    return recognize(recognizer, unheard(len(regions)), regions, language)
 
 
 def test_times_are_those_of_the_call() -> None:
@@ -314,7 +332,7 @@ def test_settings_reach_the_decoder() -> None:
     """How to decode is what the settings say."""
     whisper = ScriptedWhisper([[(" word", 0.5, 1.0)]])
     recognizer = Recognizer(whisper, RecognizerSettings(beam_size=2, condition_on_previous_text=True))
-    recognizer.recognize(unheard(), [(region(0, 3),)], "en")
+    recognize(recognizer, unheard(), [(region(0, 3),)], "en")
     options = whisper.heard[0][1]
     assert (2, True, True, False) == (
         options["beam_size"],
@@ -327,7 +345,7 @@ def test_settings_reach_the_decoder() -> None:
 def test_channels_and_regions_must_fit() -> None:
     """A channel without its regions is a mistake of ours, and is not passed over."""
     with pytest.raises(ValueError, match="shorter"):
-        Recognizer(ScriptedWhisper(), RecognizerSettings()).recognize(unheard(2), [(region(0, 1),)], "en")
+        recognize(Recognizer(ScriptedWhisper(), RecognizerSettings()), unheard(2), [(region(0, 1),)], "en")
 
 
 # ------------------------------------------------------------------------------------------------- a real model
@@ -348,7 +366,7 @@ def call() -> tuple[PreparedAudio, list[tuple[Region, ...]]]:
 @pytest.fixture(scope="module")
 def recognition(models: Models, call: tuple[PreparedAudio, list[tuple[Region, ...]]]) -> Recognition:
     """What the starter model makes of it."""
-    return models.recognizer.recognize(call[0].tracks, call[1])
+    return recognize(models.recognizer, call[0].tracks, call[1])
 
 
 def words_of(found: Recognition) -> list[Word]:
@@ -381,7 +399,7 @@ def test_recognising_again_gives_the_same(
     models: Models, recognition: Recognition, call: tuple[PreparedAudio, list[tuple[Region, ...]]]
 ) -> None:
     """The same model and the same sound give the same words at the same times."""
-    assert recognition == models.recognizer.recognize(call[0].tracks, call[1])
+    assert recognition == recognize(models.recognizer, call[0].tracks, call[1])
 
 
 def test_windows_lose_no_real_words(
@@ -395,7 +413,7 @@ def test_windows_lose_no_real_words(
     (track,), (regions,) = call[0].tracks, call[1]
     windows = list(speech_windows(track, regions, 5.0))
     assert len(windows) > 1
-    found = models.recognizer.recognize([track], [regions], "en")
+    found = recognize(models.recognizer, [track], [regions], "en")
     words, whole = words_of(found), words_of(recognition)
     text = " ".join(item.text for item in words).lower()
     assert "thank you for calling" in text
@@ -414,4 +432,4 @@ def test_a_silent_call_gives_nothing(models: Models) -> None:
     """The demo's call of line noise and hum has no words, and no language."""
     call, regions = heard("13/demo-0006.wav", 24.0)
     assert [()] == regions
-    assert Recognition((), None, None) == models.recognizer.recognize(call.tracks, regions)
+    assert Recognition((), None, None) == recognize(models.recognizer, call.tracks, regions)

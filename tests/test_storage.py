@@ -13,11 +13,12 @@ from tasks.errors import (
     ObjectChanged,
     ObjectVanished,
     PreconditionFailed,
+    ScratchFull,
     SettingsError,
     StorageRefused,
     TooLarge,
 )
-from tasks.storage import Storage, open_storage, prove_conditional_writes
+from tasks.storage import Storage, open_storage, prove_conditional_writes, write_whole
 
 _ODD_KEYS = (
     "2026/10/01/call 1.wav",
@@ -310,3 +311,11 @@ def test_uris_that_are_none(uri: str, hint: str) -> None:
 def test_uris_are_normalised(uri: str, expected: str) -> None:
     """A store's URI ends without a slash; a folder's is percent-encoded, a bucket's never is."""
     assert expected == open_storage(uri).uri
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
+    """What cannot be written for want of room is the scratch disk's failure, and another try may work."""
+    (tmp_path / "recording").symlink_to("/dev/full")
+    with pytest.raises(ScratchFull, match="TMPDIR"):
+        write_whole(tmp_path / "recording", [b"sound"])
+    assert not (tmp_path / "recording").is_symlink()

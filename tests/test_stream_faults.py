@@ -86,6 +86,21 @@ def test_a_side_that_is_damaged(tmp_path: Path) -> None:
         assert float(np.abs(whole[part] - audio.samples[1, part]).max()) < 1e-3
 
 
+def test_a_side_whose_end_is_damaged(tmp_path: Path) -> None:
+    """Zeros over the last packets of one stream are counted too: the other side keeps the call as long as it was."""
+    path = tmp_path / "call"
+    mux(path, "matroska", [stream(1, 20), stream(2, 20)])
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(audio=1) if packet.size and packet.pts > 8000]
+    data = bytearray(path.read_bytes())
+    for place, size in places:
+        start = data.index(b"\xff\xf8", place)
+        data[start : start + size] = bytes(size)
+    audio, source = decode(recorded(path, bytes(data)), NO_LIMIT_S)
+    assert pytest.approx(20.0, abs=0.1) == audio.duration_s
+    assert pytest.approx(12.0, abs=1.2) == source.undecoded_s
+
+
 @pytest.mark.parametrize("kept", [0.8, 0.4])
 def test_a_side_that_lost_its_end(tmp_path: Path, kept: float) -> None:
     """A cut costs the stream that lies behind it; the other one is whole, and so the length tells nothing."""

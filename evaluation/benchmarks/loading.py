@@ -35,10 +35,10 @@ import numpy as np
 import soundfile
 import typer
 
-# The resampling of `prepare` by itself, without what is measured on the way.
-from tasks.audio import _at_model_rate, prepare
+from tasks.audio import at_model_rate, prepare
 from tasks.bundles import sha256_of
 from tasks.channels import survey
+from tasks.crosstalk import find_crosstalk
 from tasks.decoder import DecoderPool
 from tasks.decoding import DecodeOptions, decode
 from tasks.devices import Device, usable_cores
@@ -292,6 +292,7 @@ def parts(path: Path, decoders: DecoderPool, options: DecodeOptions, settings: S
             "speech detection",
             cost_of(lambda: regions.extend(speech_regions(track, settings.vad) for track in prepared.tracks)),
         )
+        yield "crosstalk", cost_of(lambda: find_crosstalk(prepared.tracks, regions))
         yield "measurements", cost_of(lambda: measure_signals(prepared, regions))
 
 
@@ -461,7 +462,7 @@ def _write_tracks(recording: Recording, folder: Path) -> None:
     kept = range(recording.source.channels)
     with ExitStack() as files:
         opened = [files.enter_context((folder / f"alone-{index}.f32").open("wb", buffering=0)) for index in kept]
-        for block in _at_model_rate(recording, kept):
+        for block in at_model_rate(recording, kept):
             for file, channel in zip(opened, block.T, strict=True):
                 file.write(np.ascontiguousarray(channel).data)
 
@@ -493,8 +494,8 @@ def _comparison_note(repeats: int) -> str:
 
 def _loading_note() -> str:
     return (
-        "All of loading: fetch (a copy), decode, split, resample, loudness, true peak, speech detection, measurements; "
-        "CPU time of all processes, starts of decoders included."
+        "All of loading: fetch (a copy), decode, split, resample, loudness, true peak, speech detection, crosstalk, "
+        "measurements; CPU time of all processes, starts of decoders included."
     )
 
 
