@@ -11,6 +11,9 @@ from tasks.schemas import SCHEMAS, column_rows
 from tasks.settings import setting_rows
 
 ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "evaluation" / "benchmarks"
+# The benchmarks whose whole result stands in docs/sound.md.
+OF_SOUND = ("snr", "crosstalk", "denoise", "long_calls", "codecs", "loading")
 
 
 def tables() -> dict[Path, dict[str, str]]:
@@ -24,13 +27,16 @@ def tables() -> dict[Path, dict[str, str]]:
         ("setting", "default", "meaning"),
         [(f"`{name}`", f"`{default}`" if default else "", text) for name, default, text in setting_rows()],
     )
-    measured = (ROOT / "evaluation" / "benchmarks" / "dev_calls.md").read_text(encoding="utf-8")
+    measured = (BENCHMARKS / "dev_calls.md").read_text(encoding="utf-8")
     scores = "".join(line for line in measured.splitlines(keepends=True) if line.startswith("|"))
     formats = _markdown(("format", "codec", "container", "a lost end is", "checked by"), format_rows())
     return {
         ROOT / "README.md": {"scores": scores, "settings": settings},
         ROOT / "docs" / "data-set.md": columns,
         ROOT / "docs" / "formats.md": {"formats": formats},
+        ROOT / "docs" / "sound.md": {
+            name: (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") for name in OF_SOUND
+        },
     }
 
 
