@@ -20,6 +20,9 @@ from tasks.records import ChannelLayout, ChannelLevels, Samples, SourceFormat
 from tasks.setting_groups import AudioSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
 
+# An offset of less than this stays unmentioned: it is that of rounding, or of the speech itself.
+NOTED_OFFSET = 0.0005
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedAudio:
@@ -44,7 +47,9 @@ class PreparedAudio:
 
 
 def prepare(recording: Recording, settings: AudioSettings, folder: Path) -> PreparedAudio:
-    """Reduce to the channels that matter, resample to 16 kHz, bring to the target loudness.
+    """Reduce to the channels that matter, take their DC offset away, resample to 16 kHz, bring to the target loudness.
+
+    An offset costs headroom, and the speech detector hears nothing over one that is as large as the speech.
 
     Args:
         recording: decoded sound; read twice, and not needed after this.
@@ -55,13 +60,16 @@ def prepare(recording: Recording, settings: AudioSettings, folder: Path) -> Prep
     found = survey(recording)
     kept, layout = found.distinct()
     steps = [f"channels({layout}: {','.join(map(str, kept))} of {source.channels})"]
+    offsets = [float(found.means[channel]) for channel in kept]
+    if any(abs(offset) >= NOTED_OFFSET for offset in offsets):
+        steps.append(f"dc_offset({','.join(f'{-offset:+.4f}' for offset in offsets)})")
     if source.sampling_rate != MODEL_SAMPLING_RATE:
         steps.append(f"resample(soxr_hq: {source.sampling_rate} to {MODEL_SAMPLING_RATE} Hz)")
-    tracks, meters = _resampled(recording, kept, folder)
+    tracks, meters = _resampled(recording, kept, offsets, folder)
     powers = [meter.block_powers() for meter in meters]
     levels = tuple(
-        ChannelLevels(integrated_loudness([power]), true_peak_dbtp(track), found.clipped_ratio[channel])
-        for power, track, channel in zip(powers, tracks, kept, strict=True)
+        ChannelLevels(integrated_loudness([power]), true_peak_dbtp(track), found.clipped_ratio[channel], offset)
+        for power, track, channel, offset in zip(powers, tracks, kept, offsets, strict=True)
     )
     gains_db = [gain_db(one.loudness_lufs, one.true_peak_dbtp, settings) for one in levels]
     steps.append(f"loudness({settings.loudness_lufs:g} LUFS: {','.join(f'{gain:+.1f}' for gain in gains_db)} dB)")
@@ -92,15 +100,15 @@ def amplified(track: Track, gain: float) -> Track:
 
 
 def _resampled(
-    recording: Recording, kept: Sequence[int], folder: Path
+    recording: Recording, kept: Sequence[int], offsets: Sequence[float], folder: Path
 ) -> tuple[tuple[Track, ...], tuple[LoudnessMeter, ...]]:
-    """Channels of a recording as tracks, without gain, with what their loudness is made of."""
+    """Channels of a recording as tracks, less their offsets, without gain, with what their loudness is made of."""
     paths = [folder / f"channel-{channel}.f32" for channel in kept]
     meters = tuple(LoudnessMeter() for _ in kept)
     samples = 0
     with ExitStack() as files:
         opened = [files.enter_context(path.open("wb")) for path in paths]
-        for block in at_model_rate(recording, kept):
+        for block in at_model_rate(recording, kept, offsets):
             for file, meter, channel in zip(opened, meters, block.T, strict=True):
                 own = np.ascontiguousarray(channel)
                 file.write(own.data)
@@ -109,13 +117,14 @@ def _resampled(
     return tuple(Track(path, samples) for path in paths), meters
 
 
-def at_model_rate(recording: Recording, kept: Sequence[int]) -> Iterator[Samples]:
-    """Blocks `[sample, channel]` of the kept channels at 16 kHz (soxr, high quality)."""
+def at_model_rate(recording: Recording, kept: Sequence[int], offsets: Sequence[float]) -> Iterator[Samples]:
+    """Blocks `[sample, channel]` of the kept channels at 16 kHz (soxr, high quality), less an offset of each."""
     import soxr
 
     rate = recording.source.sampling_rate
+    centre = np.asarray(offsets, dtype=np.float32)
     every = list(kept) == list(range(recording.source.channels))
-    blocks = (block if every else np.ascontiguousarray(block[:, kept]) for block in recording.blocks())
+    blocks = ((block if every else block[:, kept]) - centre for block in recording.blocks())
     if rate == MODEL_SAMPLING_RATE:
         yield from blocks
         return

@@ -29,7 +29,8 @@ class ChannelSurvey:
 
     `levels_dbfs` is the level of each channel's loudest tenth of a second: who says one word in an hour is not silent.
     `clipped_ratio` is the share of each one's samples at full scale. `products[i, j]` is the mean of the product of two
-    channels, `means` and `peaks` (magnitudes) are of each.
+    channels, `means` and `peaks` (magnitudes) are of each. Levels and comparisons leave out the DC offset: what two
+    channels have of it in common does not make them say the same.
     """
 
     levels_dbfs: tuple[float, ...]
@@ -67,7 +68,7 @@ class ChannelSurvey:
         """Pearson's correlation of two channels, without delay; None when they are not two, or one is constant."""
         if len(self.levels_dbfs) != 2:
             return None
-        covariance = self.products - np.outer(self.means, self.means)
+        covariance = self._covariance()
         variances = np.diag(covariance)
         if np.any(variances <= CONSTANT * np.square(self.peaks)):
             return None
@@ -75,11 +76,17 @@ class ChannelSurvey:
 
     def _same(self, first: int, second: int) -> bool:
         """Whether one channel is the other but for a (possibly negative) factor."""
-        power, energy = self.products[first, first], self.products[second, second]
+        covariance = self._covariance()
+        power, energy = covariance[first, first], covariance[second, second]
         if power == 0 or energy == 0:
             return bool(power == energy)
-        shared = self.products[first, second] ** 2 / power
+        shared = covariance[first, second] ** 2 / power
         return bool((energy - shared) / energy < SAME_RESIDUAL)
+
+    def _covariance(self) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = self.products - np.outer(self.means, self.means)
+        np.fill_diagonal(found, np.maximum(np.diag(found), 0.0))
+        return found
 
 
 def survey(recording: Recording) -> ChannelSurvey:
@@ -101,7 +108,8 @@ def survey(recording: Recording) -> ChannelSurvey:
         size = min(frame, recording.samples)
         if whole := len(block) // size:
             frames = wide[:, : whole * size].reshape(channels, whole, size)
-            loudest = np.maximum(loudest, np.einsum("cfs,cfs->cf", frames, frames).max(axis=1) / size)
+            powers = np.einsum("cfs,cfs->cf", frames, frames) / size - np.square(frames.mean(axis=2))
+            loudest = np.maximum(loudest, powers.max(axis=1))
     samples = max(recording.samples, 1)
     return ChannelSurvey(
         levels_dbfs=tuple(10 * math.log10(power) if power > 0 else -math.inf for power in loudest),

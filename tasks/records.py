@@ -99,12 +99,14 @@ class ChannelLevels:
     """Levels of one channel before any gain.
 
     `loudness_lufs` is None when it holds nothing loud enough to measure; `true_peak_dbtp` is -inf for digital silence;
-    `clipped_ratio` is the share of its samples at full scale.
+    `clipped_ratio` is the share of its samples at full scale. `dc_offset` is the mean that was taken away from it, in
+    shares of full scale.
     """
 
     loudness_lufs: float | None
     true_peak_dbtp: float
     clipped_ratio: float
+    dc_offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

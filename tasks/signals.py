@@ -131,7 +131,7 @@ def measure_channel(
         loudness_lufs=levels.loudness_lufs,
         true_peak_dbtp=float(np.clip(levels.true_peak_dbtp, SILENCE_DBFS, HIGHEST_DBFS)),
         clipped_ratio=levels.clipped_ratio,
-        dc_offset=offset,
+        dc_offset=levels.dc_offset + offset,
         noise_floor_db=noise_floor_dbfs(powers, inside),
         snr_db=snr_db,
         bandwidth_hz=bandwidth,

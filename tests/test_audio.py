@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sounds import SECOND, noise, recording, scratch, silence, sine, track
+from sounds import SECOND, demo, noise, recording, scratch, silence, sine, track
 
 from tasks.audio import PreparedAudio, amplified, gain_db, prepare
 from tasks.loudness import LoudnessMeter, integrated_loudness, true_peak_dbtp
 from tasks.records import Samples
 from tasks.setting_groups import AudioSettings
+from tasks.signals import measure
 from tasks.tracks import MODEL_SAMPLING_RATE
 
 
@@ -56,7 +57,8 @@ def test_resampling_in_blocks_is_that_of_the_whole(
     monkeypatch.setattr("tasks.tracks.BLOCK_SAMPLES", block)
     sound = np.stack([noise(seed, 3.0)[: round(2.5 * rate) + 7] for seed in range(channels)])
     found = resampled(np.tile(sound, 2), rate)
-    expected = librosa.resample(np.tile(sound, 2), orig_sr=rate, target_sr=MODEL_SAMPLING_RATE, res_type="soxr_hq")
+    centred = np.tile(sound - sound.mean(axis=1, keepdims=True), 2)
+    expected = librosa.resample(centred, orig_sr=rate, target_sr=MODEL_SAMPLING_RATE, res_type="soxr_hq")
     # librosa rounds the length up, and fills up with a zero.
     assert 0 <= expected.shape[1] - found.shape[1] <= 1
     assert np.allclose(expected[:, : found.shape[1]], found, atol=1e-6)
@@ -219,6 +221,19 @@ def test_preparing_very_short_calls(samples: int) -> None:
 def test_noise_is_no_question_here(denoise: str) -> None:
     """What the models hear besides the recogniser is the recording, whatever is done about noise later."""
     speech = sine(300, 2.0, 0.3) * (np.arange(2 * SECOND) % SECOND < SECOND // 2) + noise(5, 2.0, 0.01)
-    call = prepared(speech, denoise=denoise)
+    call = prepared(speech - speech.mean(), denoise=denoise)
     assert ["channels", "loudness"] == [step.partition("(")[0] for step in call.preprocessing]
-    assert np.array_equal(speech.astype(np.float32), call.tracks[0].recorded.read())
+    assert np.allclose(speech - speech.mean(), call.tracks[0].recorded.read(), atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.05, 0.3, -0.3])
+def test_an_offset_is_taken_away(offset: float) -> None:
+    """What the models hear is the same with and without a DC offset; the row says what it was."""
+    sound = demo("05/demo-0001.wav", 10).tracks[0].recorded.read() * np.float32(0.1)
+    plain = prepare(recording(sound), AudioSettings(), scratch())
+    heard = plain.tracks[0].read()
+    found = prepare(recording(sound + np.float32(offset)), AudioSettings(), scratch())
+    assert np.abs(heard - found.tracks[0].read()).max() < 2e-3
+    assert plain.levels[0].dc_offset + offset == pytest.approx(found.levels[0].dc_offset, abs=1e-6)
+    assert f"dc_offset({-found.levels[0].dc_offset:+.4f})" in found.preprocessing
+    assert pytest.approx(found.levels[0].dc_offset, abs=1e-6) == measure(found, [()]).channels[0].dc_offset

@@ -50,7 +50,7 @@ def test_blocks_say_what_the_whole_says(channels: int, samples: int, block: int,
     wide = sound.astype(np.float64)
     frame = min(samples, round(8000 * LEVEL_FRAME_S))
     frames = wide[:, : samples // frame * frame].reshape(channels, -1, frame)
-    loudest = 10 * np.log10(np.mean(frames**2, axis=2).max(axis=1))
+    loudest = 10 * np.log10(np.var(frames, axis=2).max(axis=1))
     assert pytest.approx(loudest.tolist()) == found.levels_dbfs
     assert np.mean(np.abs(sound) >= FULL_SCALE, axis=1).tolist() == list(found.clipped_ratio)
     assert np.allclose(wide.mean(axis=1), found.means)
@@ -166,3 +166,12 @@ def test_correlation_is_pearsons(seed: int, share: float, scale: float) -> None:
         patch.setattr("tasks.tracks.BLOCK_SAMPLES", 700)
         found = correlation(first, second)
     assert pytest.approx(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1], abs=1e-6) == found
+
+
+def test_an_offset_in_common_is_nothing_in_common() -> None:
+    """Two voices over the same large DC offset are two channels, and a silent channel with an offset is silent."""
+    voices = np.stack([noise(1, 2.0, 0.02), noise(2, 2.0, 0.02)])
+    assert ((0, 1), "separate") == survey(recording(voices + np.float32(0.3))).distinct()
+    beside = np.stack([voices[0], np.full_like(voices[0], 0.3)])
+    assert ((0,), "one_sided") == survey(recording(beside)).distinct()
+    assert ((0, 1), "separate") == survey(recording(voices - np.float32([[0.2], [-0.4]]))).distinct()

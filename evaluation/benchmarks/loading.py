@@ -462,7 +462,7 @@ def _write_tracks(recording: Recording, folder: Path) -> None:
     kept = range(recording.source.channels)
     with ExitStack() as files:
         opened = [files.enter_context((folder / f"alone-{index}.f32").open("wb", buffering=0)) for index in kept]
-        for block in at_model_rate(recording, kept):
+        for block in at_model_rate(recording, kept, [0.0] * len(kept)):
             for file, channel in zip(opened, block.T, strict=True):
                 file.write(np.ascontiguousarray(channel).data)
 
