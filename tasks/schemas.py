@@ -29,7 +29,7 @@ _CHANNEL_SIGNALS = pa.struct(
         _column("loudness_lufs", pa.float64(), "integrated loudness (EBU R 128), LUFS; null when too quiet or short"),
         _column("true_peak_dbtp", pa.float64(), "true peak (ITU-R BS.1770), dBTP, from -120"),
         _column("clipped_ratio", pa.float64(), "share of samples at full scale, 0 to 1"),
-        _column("dc_offset", pa.float64(), "mean of the samples, taken away before the models; full scale is 1"),
+        _column("dc_offset", pa.float64(), "mean of the samples, taken away; full scale is 1"),
         _column("noise_floor_db", pa.float64(), "tenth percentile of the power outside of speech, dBFS, from -120"),
         _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; null without speech or without pause"),
         _column("bandwidth_hz", pa.float64(), "highest frequency of speech, Hz, at most 8000; null without speech"),
@@ -94,7 +94,7 @@ CALLS = pa.schema(
         _column(
             "dc_offset",
             pa.float64(),
-            "mean of the samples, taken away before the models; full scale is 1; worst channel",
+            "mean of the samples, taken away; full scale is 1; of the channel with most",
         ),
         _column("noise_floor_db", pa.float64(), "power outside of speech (tenth percentile), dBFS; noisiest channel"),
         _column("snr_db", pa.float64(), "active speech over noise, dB, 0 to 60; worst channel with speech"),
