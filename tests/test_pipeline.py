@@ -778,3 +778,27 @@ def test_the_other_sides_voice_is_no_speech_of_this_side(speech: Samples, aside:
     else:
         assert leaked_s > 8
         assert (0.0, None) == (measured["crosstalk_s"], measured["crosstalk_db"])
+
+
+def _resident(kind: str) -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.partition(f"{kind}:")[2].split()[0])
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_call(tmp_path: Path) -> None:
+    """An hour of two channels, half a gigabyte of samples, takes little more memory than a minute does."""
+    samples, rate = soundfile.read(ARCHIVE / "06/demo-0002.wav", dtype="float32")
+    path = tmp_path / "call.wav"
+    with soundfile.SoundFile(path, "w", rate, 2, "ULAW") as file:
+        for _ in range(3600 * rate // len(samples)):
+            file.write(samples)
+    limits = {"archive": {"max_duration_s": 3600, "max_bytes": 10**9}}
+    for data in (wav(*samples.T), path.read_bytes()):
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+        work = [planned_call(call_ref("call-1", size_bytes=len(data)))]
+        (found,) = process(work, fetching({"call-1": data}), simple_models(), load_settings(overrides=limits))
+        assert found.kind == "transcribed"
+    assert found.duration_s > 3500
+    assert _resident("VmHWM") - before < 400_000_000
