@@ -13,7 +13,6 @@ from evaluation.benchmarks.denoise_table import Difference, Scored, Variant, dif
 from evaluation.benchmarks.mixtures import (
     CLEAN,
     DEMO,
-    KINDS,
     SNRS_DB,
     Clip,
     Recipe,
@@ -22,10 +21,10 @@ from evaluation.benchmarks.mixtures import (
     load_noisy,
     mix,
     mixtures,
-    noise,
     plan,
     write_mixture,
 )
+from evaluation.benchmarks.noises import KINDS, noise
 from evaluation.formats import ReferenceFileError
 from evaluation.rates import ErrorCounts
 

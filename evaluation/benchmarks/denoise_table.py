@@ -13,7 +13,8 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from evaluation.benchmarks.mixtures import KINDS, Recipe
+from evaluation.benchmarks.mixtures import Recipe
+from evaluation.benchmarks.noises import KINDS
 from evaluation.normalise import normalised_words
 from evaluation.rates import ErrorCounts
 from evaluation.wer import count_errors

@@ -2,15 +2,8 @@
 
 The clean clips are the demo's calls and, of a folder like the development set, `calls/*.mono.wav` with their STM (of a
 call without a mono file the stereo one, mixed down: both hold the same words) and the recordings of `multilingual/`
-with a text, the wide-band ones sent through a telephone's band. Noise of four kinds is mixed into each at known SNRs:
-
-- white: Gaussian noise, flat up to 4 kHz.
-- babble: six voices from other clips at one level, backwards, their pauses cut out.
-- hum: mains hum of 50 or 60 Hz with its harmonics.
-- clicks: the crackle of a bad contact. Impulses at random moments, 10 a second, and 200 a second in stretches of
-  a quarter second, three in ten of which are bad; each of either sign, its size log-normal (4 dB), and ringing on the
-  line as a tick around 2 kHz (0.3 ms) or a pop around 600 Hz (3 ms), within the telephone band. Their peaks lie about
-  25 dB over their mean power, as much as full scale leaves over speech of the usual level.
+with a text, the wide-band ones sent through a telephone's band. Noise of four kinds, which
+`evaluation.benchmarks.noises` makes, is mixed into each at known SNRs.
 
 The SNR is the active speech level of the clip (ITU-T P.56, method B) over the mean power of the added noise, over the
 whole file. What noise a clip brings along is not in it. A mixture's level is not the clip's: speech is put at -26 dBFS,
@@ -20,9 +13,8 @@ or lower where the mixture would clip otherwise, as some of the recordings lie a
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,24 +25,22 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from evaluation.benchmarks.noises import KINDS, active_level_dbfs, noise
 from evaluation.formats import ReferenceFileError
 from evaluation.hypotheses import in_order
 from evaluation.normalise import normalised_words
 from evaluation.references import load_references
-from evaluation.sets.telephone import RATE_HZ, Signal, band_limit, db, rms, shape
+from evaluation.sets.telephone import RATE_HZ, Signal, band_limit, db
 
 DEMO: Final = Path(__file__).resolve().parents[1] / "sets" / "demo" / "archive"
 CLEAN: Final = ("demo-0001.wav", "demo-0002.wav", "demo-0003.mp3", "demo-0004.opus", "demo-0008.flac")
 """demo-0005 is noisy, demo-0006 holds no speech, demo-0007 does not decode."""
 NOISY: Final = "demo-0005.flac"
 
-KINDS: Final = ("white", "babble", "hum", "clicks")
 NO_NOISE, OWN_NOISE = "none", "own"
 """Kinds of a clean original and of a recording that was noisy before we came."""
 SNRS_DB: Final = (0, 5, 10, 15, 20)
 
-_TALKERS = 6
-_P56_MARGIN_DB = 15.9
 _SPEECH_DBFS = -26.0
 _PEAK = 0.9
 _SUFFIXES = (".ogg", ".wav", ".flac", ".mp3", ".opus")
@@ -122,106 +112,6 @@ class Selection:
     kinds: tuple[str, ...] = KINDS
     words_per_band: int = 5_000
 
-
-# --------------------------------------------------------------------------------------------------------- noise
-
-
-def active_level_dbfs(signal: Signal, rate_hz: int) -> float:
-    """The active speech level of ITU-T P.56, method B, in dB of full scale.
-
-    The envelope is the magnitude, smoothed twice with 30 ms; speech is active while it is over a threshold, and 200 ms
-    longer. The threshold is the one that lies 15.9 dB under the level that comes of it, between powers of two.
-    """
-    from scipy.ndimage import maximum_filter1d
-    from scipy.signal import lfilter
-
-    keep = math.exp(-1 / (0.03 * rate_hz))
-    envelope = lfilter([(1 - keep) ** 2], [1, -2 * keep, keep**2], np.abs(signal))
-    hangover = round(0.2 * rate_hz)
-    held = maximum_filter1d(envelope, hangover, origin=(hangover - 1) // 2)
-    energy = float(np.sum(signal**2))
-    before: tuple[float, float] | None = None
-    # From the lowest threshold up: at the top, where next to nothing is active, the margin grows again.
-    for power in range(15, -1, -1):
-        active = np.count_nonzero(held >= 2.0**-power)
-        if not active:
-            break
-        level = 10 * math.log10(energy / active)
-        margin = level - 20 * math.log10(2.0**-power)
-        if margin <= _P56_MARGIN_DB:
-            if before is None:
-                return level
-            share = (_P56_MARGIN_DB - before[1]) / (margin - before[1])
-            return before[0] + share * (level - before[0])
-        before = (level, margin)
-    message = "the signal holds no speech"
-    raise ValueError(message)
-
-
-def noise(kind: str, clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    """Noise of a kind for one of the clips: of its length, without offset, with a mean power of 1."""
-    made = _GENERATORS[kind](clips, index, rng)
-    even = made - np.mean(made)
-    return np.asarray(even / rms(even))
-
-
-def _white(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    return rng.standard_normal(len(clips[index].samples))
-
-
-def _pink(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    return shape(_white(clips, index, rng), lambda hz: 1 / np.sqrt(np.maximum(hz, 50)))
-
-
-def _hum(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    """50 Hz for one clip, 60 Hz for the next."""
-    time_s = np.arange(len(clips[index].samples)) / RATE_HZ
-    mains_hz = 50 + 10 * (index % 2)
-    partials = ((1, 1.0), (2, 0.5), (3, 0.4), (5, 0.2))
-    made = sum(size * np.sin(2 * np.pi * mains_hz * nth * time_s + rng.uniform(0, 6)) for nth, size in partials)
-    return np.asarray(made)
-
-
-def _babble(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    """Six voices of other clips at one level, backwards, their pauses cut out; of fewer clips, some talk twice."""
-    samples = len(clips[index].samples)
-    others = [*clips[index + 1 :], *clips[:index]] or [clips[index]]
-    mixed = np.zeros(samples)
-    for talker in range(_TALKERS):
-        other = others[talker % len(others)]
-        frames = other.samples[: len(other.samples) // 160 * 160].reshape(-1, 160)
-        active = np.mean(frames**2, axis=1) > db(other.level_dbfs - _P56_MARGIN_DB) ** 2
-        voice = frames[active].ravel()[::-1] / db(other.level_dbfs)
-        mixed += np.roll(np.resize(voice, samples), rng.integers(samples))
-    return mixed
-
-
-def _clicks(clips: Sequence[Clip], index: int, rng: np.random.Generator) -> Signal:
-    """Ticks and pops, singly and in crackling stretches."""
-    from scipy.signal import lfilter
-
-    samples = len(clips[index].samples)
-    stretch = RATE_HZ // 4
-    bad = np.repeat(rng.random(samples // stretch + 1) < 0.3, stretch)[:samples]
-    struck = rng.random(samples) < np.where(bad, 200, 10) / RATE_HZ
-    struck[rng.integers(samples)] = True  # none at all would be no noise
-    impulses = struck * rng.lognormal(0, 0.5, samples) * rng.choice([-1.0, 1.0], samples)
-    ticks = rng.random(samples) < 0.5
-    made = np.zeros(samples)
-    for own, hz, decay_s in ((ticks, 2000, 0.0003), (~ticks, 600, 0.003)):
-        radius = math.exp(-1 / (decay_s * RATE_HZ))
-        ring = [1, -2 * radius * math.cos(2 * math.pi * hz / RATE_HZ), radius**2]
-        made += lfilter([1], ring, impulses * own)
-    return band_limit(made)
-
-
-_GENERATORS: Final[Mapping[str, Callable[[Sequence[Clip], int, np.random.Generator], Signal]]] = {
-    "white": _white,
-    "pink": _pink,
-    "hum": _hum,
-    "babble": _babble,
-    "clicks": _clicks,
-}
 
 # -------------------------------------------------------------------------------------------------------- corpus
 

@@ -27,7 +27,8 @@ import numpy as np
 import soundfile
 import typer
 
-from evaluation.benchmarks.mixtures import CLEAN, DEMO, Clip, active_level_dbfs, noise
+from evaluation.benchmarks.mixtures import CLEAN, DEMO, Clip
+from evaluation.benchmarks.noises import active_level_dbfs, noise
 from evaluation.sets.telephone import RATE_HZ, Signal, db
 from tasks.audio import prepare
 from tasks.devices import usable_cores
