@@ -23,6 +23,8 @@ WHISPER_WINDOW_S = 30.0
 LANGUAGE_WINDOWS = 4
 # Speech that is heard in one go, in seconds: its samples, spectrum and features take some 200 MB.
 WINDOW_S = 600.0
+# Pieces of one word are no further apart, in seconds.
+LONGEST_GAP_S = 0.5
 # Speech without a pause is cut at a quiet moment within so many seconds of the longest window.
 CUT_WITHIN_S = 20.0
 
@@ -177,8 +179,9 @@ def _segment(found: WhisperSegment, channel: int, times: SpeechTimestampsMap, la
 def join_pieces(pieces: Sequence[tuple[str, Word]], language: str) -> tuple[Word, ...]:
     """Join what the aligner cut inside a word: `$89` and `.95` are one word, `$89.95`.
 
-    Whisper starts a word with a space; a piece without one belongs to the word before it. Languages that are written
-    without spaces keep their pieces.
+    Whisper starts a word with a space; a piece without one belongs to the word before it, but for one that is said
+    after a pause: two numbers that it wrote as one stay two. Languages that are written without spaces keep their
+    pieces.
 
     Args:
         pieces: the piece as the recogniser wrote it, and the word made of it.
@@ -186,7 +189,8 @@ def join_pieces(pieces: Sequence[tuple[str, Word]], language: str) -> tuple[Word
     """
     words: list[Word] = []
     for raw, word in pieces:
-        if words and not raw.startswith(" ") and language not in UNSPACED_LANGUAGES:
+        joins = not raw.startswith(" ") and language not in UNSPACED_LANGUAGES
+        if words and joins and word.start - words[-1].end <= LONGEST_GAP_S:
             before = words.pop()
             probability = min(before.probability, word.probability)
             words.append(Word(before.text + word.text, before.start, word.end, probability))

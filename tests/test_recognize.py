@@ -433,3 +433,10 @@ def test_a_silent_call_gives_nothing(models: Models) -> None:
     call, regions = heard("13/demo-0006.wav", 24.0)
     assert [()] == regions
     assert Recognition((), None, None) == recognize(models.recognizer, call.tracks, regions)
+
+
+def test_pieces_around_a_pause_are_no_word() -> None:
+    """`7704-31`, a pause, `-2500`: two numbers that Whisper wrote as one, and neither spans the pause."""
+    pieces = [(" 7704-31", word("7704-31", 1.0, 2.0)), ("-2500", word("-2500", 8.0, 9.0)), (".5", word(".5", 9.1, 9.3))]
+    found = join_pieces(pieces, "en")
+    assert [("7704-31", 1.0, 2.0), ("-2500.5", 8.0, 9.3)] == [(one.text, one.start, one.end) for one in found]
