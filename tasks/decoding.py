@@ -164,7 +164,8 @@ def _drain(opened: AbstractContextManager[Reader], sink: Sink, max_duration_s: f
                 sink(np.where(finite, block, np.float32(0)))
     source = reader.source
     if wrong:
-        source = replace(source, undecoded_s=round(source.undecoded_s + wrong / source.sampling_rate, 3) or 0.001)
+        lost_s = round(source.undecoded_s + wrong / source.sampling_rate, 3)
+        source = replace(source, undecoded_s=max(lost_s, 0.001))  # a single sample is marked, too
     if not samples and reader.damaged:
         message = f"none of the {source.codec} frames in the {source.container} file can be decoded"
         raise UndecodableAudio(message)

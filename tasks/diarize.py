@@ -68,8 +68,8 @@ class Diarizer:
     def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
         """Find the turns of each speaker of one channel.
 
-        Long calls are heard `WINDOW_S` at a time, to bound memory (which grows with the square of the time), and the
-        speakers of each window are matched with those before by their voices.
+        Long calls are heard in windows of at most `WINDOW_S`, to bound memory (which grows with the square of the
+        time), and the speakers of each window are matched with those before by their voices.
 
         Args:
             track: the channel.
@@ -80,10 +80,11 @@ class Diarizer:
         """
         fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
         windows = max(1, -(-track.samples // WINDOW))
+        size = max(1, -(-track.samples // windows))  # of equal length: a rest of a second has no voices to know
         voices = VoiceBook(most, self._link_distance)
         turns: list[Turn] = []
-        for start in range(0, max(track.samples, 1), WINDOW):
-            found, embeddings = self._window(track.read(start, start + WINDOW), fewest if windows == 1 else 1, most)
+        for start in range(0, max(track.samples, 1), size):
+            found, embeddings = self._window(track.read(start, start + size), fewest if windows == 1 else 1, most)
             offset_s = start / MODEL_SAMPLING_RATE
             labels = voices.match(talk_s(found), embeddings)
             turns += [

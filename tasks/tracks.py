@@ -81,9 +81,3 @@ class Track:
         """All samples, in order, in blocks of `size`; the last one may be shorter."""
         for start in range(0, self.samples, size):
             yield self.read(start, start + size)
-
-
-def write_track(path: Path, samples: Samples) -> Track:
-    """Put samples (`[sample]` at 16 kHz) on disk as a track."""
-    samples.astype(np.float32, copy=False).tofile(path)
-    return Track(path, len(samples))

@@ -17,7 +17,7 @@ from tasks.audio import PreparedAudio, prepare
 from tasks.decoding import decode
 from tasks.records import Samples
 from tasks.setting_groups import AudioSettings
-from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track, write_track
+from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
 
 SECOND = MODEL_SAMPLING_RATE
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")
@@ -58,7 +58,9 @@ def silence(seconds: float = 1.0) -> Samples:
 
 def track(samples: Samples, gain: float = 1.0) -> Track:
     """`[sample]` at 16 kHz on disk, in a file of its own."""
-    return replace(write_track(_session() / f"{next(_numbers)}.f32", samples), gain=gain)
+    path = _session() / f"{next(_numbers)}.f32"
+    samples.astype(np.float32, copy=False).tofile(path)
+    return Track(path, len(samples), gain)
 
 
 def recording(samples: Samples, rate: int = MODEL_SAMPLING_RATE) -> Recording:

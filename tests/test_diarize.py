@@ -1,5 +1,6 @@
 """Who speaks when: the starter pipeline on a real call, and its speaker encoder."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -118,8 +119,8 @@ def test_windows_make_one_call(
     models: Models, call: Track, whole: tuple[Turn, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Heard in windows, the same time is spoken, by the same two people, whose turns are those of the call."""
-    seconds = 20
-    monkeypatch.setattr("tasks.diarize.WINDOW", seconds * SECOND)
+    monkeypatch.setattr("tasks.diarize.WINDOW", 20 * SECOND)
+    seconds = call.duration_s / 3
     found = models.diarizer.diarize(call)
     assert list(found) == sorted(found)
     assert all(turn.start < turn.end for turn in found)
@@ -167,29 +168,30 @@ class Scripted:
 
 
 def numbered(monkeypatch: pytest.MonkeyPatch, seconds: float, window_s: int) -> Track:
-    """A sound whose samples are the number of their window, and windows of so many seconds."""
+    """A sound whose samples are the number of their window, and windows of at most so many seconds, all alike."""
     monkeypatch.setattr("tasks.diarize.WINDOW", window_s * SECOND)
-    samples = np.arange(round(seconds * SECOND)) // (window_s * SECOND)
-    return track(samples.astype(np.float32))
+    samples = round(seconds * SECOND)
+    size = math.ceil(samples / math.ceil(seconds / window_s))
+    return track((np.arange(samples) // size).astype(np.float32))
 
 
 def test_speakers_are_linked_by_their_voices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are those of the call, names those of its speakers; turns past the end are cut or left out."""
     anna, ben = [1.0, 0.0], [0.0, 1.0]
     pipeline = Scripted(
-        ([turn(0, 8, "a"), turn(8, 10.01, "b")], {"a": anna, "b": ben}),
-        ([turn(0, 9, "a"), turn(9, 10, "b")], {"a": ben, "b": anna}),
-        ([turn(0.5, 3, "a"), turn(2.6, 3.0, "b")], {"a": anna, "b": ben}),
+        ([turn(0, 6, "a"), turn(6, 7.51, "b")], {"a": anna, "b": ben}),
+        ([turn(0, 7, "a"), turn(7, 7.5, "b")], {"a": ben, "b": anna}),
+        ([turn(0.5, 8, "a"), turn(7.6, 8.0, "b")], {"a": anna, "b": ben}),
     )
     found = Diarizer(pipeline, DiarizationSettings(), 0.3).diarize(numbered(monkeypatch, 22.5, 10))
     assert (
-        turn(0, 8, "SPEAKER_00"),
-        turn(8, 10, "SPEAKER_01"),
-        turn(10, 19, "SPEAKER_01"),
-        turn(19, 20, "SPEAKER_00"),
-        turn(20.5, 22.5, "SPEAKER_00"),
+        turn(0, 6, "SPEAKER_00"),
+        turn(6, 7.5, "SPEAKER_01"),
+        turn(7.5, 14.5, "SPEAKER_01"),
+        turn(14.5, 15, "SPEAKER_00"),
+        turn(15.5, 22.5, "SPEAKER_00"),
     ) == found
-    assert [(10 * SECOND, 1, 4)] * 2 + [(round(2.5 * SECOND), 1, 4)] == pipeline.asked
+    assert [(round(7.5 * SECOND), 1, 4)] * 3 == pipeline.asked
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 from builders import region
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sounds import SECOND, noise, recording, scratch, silence, track
+from sounds import SECOND, noise, recording, silence, track
 
-from tasks.tracks import Recording, Track, write_track
+from tasks.tracks import Recording, Track
 
 LENGTH = 1000
 
@@ -73,12 +73,6 @@ def test_nothing_is_a_track_too() -> None:
     """A track of no samples reads as none."""
     empty = track(silence(0.0), gain=2.0)
     assert (0.0, 0, 0, []) == (empty.duration_s, len(empty.read()), len(empty.read(5, 9)), list(empty.blocks()))
-
-
-def test_a_track_is_float32_whatever_it_was_made_of() -> None:
-    """Samples are kept as the models want them."""
-    made = write_track(scratch() / "track", np.array([0.5, -0.25], dtype=np.float64))
-    assert (8, [0.5, -0.25]) == (made.path.stat().st_size, made.read().tolist())
 
 
 # ---------------------------------------------------------------------------------------------------- recordings
