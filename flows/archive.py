@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger, tags
@@ -15,6 +16,7 @@ from prefect.runtime import flow_run
 from flows.job import Overrides, open_transcripts, transcribe_job
 from flows.progress import watcher
 from tasks.bundles import open_bundle
+from tasks.calibration import load_calibration, recognizer_digest
 from tasks.dataset import Change, DataSet
 from tasks.devices import compute_type_for
 from tasks.errors import AmbiguousCallId, CallscribeError, RunIncomplete, SettingsError
@@ -131,6 +133,8 @@ def _plan(
     """Decide what is work, and write it down before any of it is done."""
     bundle = open_bundle(settings.models.folder, settings.models.bundle)
     compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+    calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
+    with_hints = partial(fingerprint, settings, bundle.digest, compute_type, calibration=calibration)
     shards = data.fix_shards(
         inventory.month, shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
     )
@@ -152,8 +156,8 @@ def _plan(
         bundle=bundle.name,
         bundle_digest=bundle.digest,
         compute_type=compute_type,
-        fingerprint=fingerprint(settings, bundle.digest, compute_type, settings.archive.hints()),
-        settings_fingerprint=fingerprint(settings, bundle.digest, compute_type, CallHints()),
+        fingerprint=with_hints(settings.archive.hints()),
+        settings_fingerprint=with_hints(CallHints()),
         listed_objects=inventory.objects,
         inventory_digest=inventory_digest(inventory),
         standing=plan.standing,

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
-from tasks.settings import hub_access, load_settings, quieten_terminal
+from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
 if TYPE_CHECKING:
     from tasks.runs import RunSummary
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXIT_SOME_CALLS_FAILED = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
+COMMANDS_WITH_MODELS = frozenset({"transcribe", "run", "demo"})
 
 app = typer.Typer(
     help="Turn an archive of recorded telephone calls into Parquet transcripts, and measure how good they are.",
@@ -317,6 +318,8 @@ def demo(
 
 def main() -> None:
     """Entry point of the `callscribe` command."""
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS_WITH_MODELS:
+        restart_with_huge_pages()
     warnings.filterwarnings("ignore")
     quieten_terminal()
     logging.getLogger("faster_whisper").setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
 from tasks.schemas import UTTERANCES, Row
 from tasks.tables import CallRows, table_of, to_parquet
 
-MAP_COLUMNS = frozenset({"attributes", "talk_s"})
+MAP_COLUMNS = frozenset({"attributes", "languages", "talk_s"})
 
 
 def render(rows: CallRows, format_name: str) -> bytes:

@@ -124,19 +124,23 @@ def _change(
 ) -> Change:
     if isinstance(outcome, CopiedAudio):
         return outcome
-    compute_type = models.device.compute_type
     provenance = Provenance(
         run_id=head.run_id,
         job=job,
         bundle=models.bundle.name,
         bundle_digest=models.bundle.digest,
         device=models.device.name,
-        compute_type=compute_type,
-        fingerprint=fingerprint(settings, models.bundle.digest, compute_type, planned.call.hints),
+        compute_type=models.device.compute_type,
+        fingerprint=_fingerprint(settings, models, planned.call.hints),
         attempt=planned.attempt,
         transcribed_at=datetime.now(UTC),
     )
     return rows_of(outcome, provenance)
+
+
+def _fingerprint(settings: Settings, models: Models, hints: CallHints) -> str:
+    calibration = models.recognizer.calibration.digest
+    return fingerprint(settings, models.bundle.digest, models.device.compute_type, hints, calibration=calibration)
 
 
 def _kind(change: Change) -> str:
@@ -149,7 +153,7 @@ def _require_same_settings(head: RunHead, models: Models, settings: Settings) ->
     Raises:
         SettingsError: this machine has others than the run was planned with.
     """
-    here = fingerprint(settings, models.bundle.digest, models.device.compute_type, CallHints())
+    here = _fingerprint(settings, models, CallHints())
     if here != head.settings_fingerprint:
         message = (
             f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {head.compute_type} "

@@ -47,10 +47,8 @@ def attribute_by_turns(segments: Iterable[Segment], turns: Sequence[Turn]) -> li
     ]
 
 
-def to_utterances(
-    words: Iterable[SpokenWord], channels: Sequence[int], language: str | None, max_pause_s: float
-) -> tuple[Utterance, ...]:
-    """Group words into utterances: a new one at every change of speaker and after every longer pause.
+def to_utterances(words: Iterable[SpokenWord], channels: Sequence[int], max_pause_s: float) -> tuple[Utterance, ...]:
+    """Group words into utterances: a new one at every change of speaker or language and after every longer pause.
 
     Speakers on channels of their own are grouped apart, so that a short "yes" of one does not cut the other's sentence;
     between two sentences it does.
@@ -58,7 +56,6 @@ def to_utterances(
     Args:
         words: attributed words of one call.
         channels: the file's channel for each channel index of the segments.
-        language: language of the call.
         max_pause_s: a longer pause between two words starts a new utterance.
 
     Returns:
@@ -71,7 +68,7 @@ def to_utterances(
     for channel, own in by_channel.items():
         others = sorted(item.word.start for other, spoken in by_channel.items() if other != channel for item in spoken)
         ordered = sorted(own, key=lambda item: (item.word.start, item.word.end))
-        utterances += [_utterance(run, channels[channel], language) for run in _runs(ordered, others, max_pause_s)]
+        utterances += [_utterance(run, channels[channel]) for run in _runs(ordered, others, max_pause_s)]
     utterances.sort(key=lambda item: (item.start, item.channel))
     overlapped = _overlapped(utterances)
     return tuple(
@@ -124,13 +121,15 @@ def _runs(words: Sequence[SpokenWord], others: Sequence[float], max_pause_s: flo
 
 
 def _cut_between(before: SpokenWord, after: SpokenWord, others: Sequence[float], max_pause_s: float) -> bool:
-    if before.speaker != after.speaker or after.word.start - before.word.end > max_pause_s:
+    if before.speaker != after.speaker or before.segment.language != after.segment.language:
+        return True
+    if after.word.start - before.word.end > max_pause_s:
         return True
     answered = bisect_left(others, after.word.start) > bisect_left(others, before.word.start)
     return answered and before.word.text.endswith(SENTENCE_ENDS)
 
 
-def _utterance(run: Sequence[SpokenWord], channel: int, language: str | None) -> Utterance:
+def _utterance(run: Sequence[SpokenWord], channel: int) -> Utterance:
     words = tuple(spoken.word for spoken in run)
     by_segment = Counter(id(spoken.segment) for spoken in run)
     main_id = by_segment.most_common(1)[0][0]
@@ -141,14 +140,15 @@ def _utterance(run: Sequence[SpokenWord], channel: int, language: str | None) ->
         channel=channel,
         start=words[0].start,
         end=max(word.end for word in words),
-        text=("" if language in UNSPACED_LANGUAGES else " ").join(word.text for word in words),
+        text=("" if main.language in UNSPACED_LANGUAGES else " ").join(word.text for word in words),
         words=words,
-        language=language,
+        language=main.language,
         confidence=sum(word.probability for word in words) / len(words),
         avg_logprob=main.avg_logprob,
         no_speech_prob=main.no_speech_prob,
         compression_ratio=main.compression_ratio,
         overlap=False,
+        flags=tuple(dict.fromkeys(flag for spoken in run for flag in spoken.segment.flags)),
     )
 
 

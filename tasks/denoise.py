@@ -18,11 +18,10 @@ import numpy as np
 from tasks.audio import amplified, gain_db
 from tasks.loudness import LoudnessMeter, integrated_loudness, true_peak_dbtp
 from tasks.quality import uncovered_speech_s
-from tasks.recognize import first_s
 from tasks.records import DenoiseTrial, ProbeScore, Region, Samples, Segment
 from tasks.setting_groups import AudioSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
-from tasks.vad import total_s
+from tasks.vad import first_s, total_s
 
 STEP = "noisereduce stationary"
 WINDOW = 1024  # of noisereduce's transform, in samples; it refuses less than one
@@ -93,31 +92,27 @@ class HeardChannel:
     snr_db: float | None
 
 
-def listen(
+def choose(
     recognizer: Transcriber, heard: HeardChannel, language: str | None, settings: AudioSettings
-) -> tuple[list[Segment], DenoiseTrial | None]:
-    """Recognise one channel: as recorded, with noise reduced, or in the way that the recogniser itself prefers.
+) -> tuple[Track, DenoiseTrial | None]:
+    """Which sound of a channel is recognised: as recorded, with noise reduced, or what the recogniser itself prefers.
 
-    With `auto`, the first `denoise_probe_s` seconds of its speech (0: all of it) are recognised both ways, and all of
-    it in the better one.
+    With `auto`, the first `denoise_probe_s` seconds of its speech (0: all of it) are recognised both ways.
 
     Returns:
-        the segments, and the trial, where there was one.
+        the track, and the trial, where there was one.
     """
     if heard.denoised is None or not heard.regions:
-        return recognizer.transcribe(heard.recorded, heard.regions, heard.channel, language), None
+        return heard.recorded, None
     if settings.denoise == "always":
-        return recognizer.transcribe(heard.denoised, heard.regions, heard.channel, language), None
+        return heard.denoised, None
     probe = first_s(heard.regions, settings.denoise_probe_s or math.inf)
     tracks = (heard.recorded, heard.denoised)
     tried = [recognizer.transcribe(track, probe, heard.channel, language) for track in tracks]
     recorded, denoised = (score(segments, probe) for segments in tried)
     applied = is_better(denoised, recorded)
-    segments = tried[applied]
-    if probe != heard.regions:
-        segments = recognizer.transcribe(tracks[applied], heard.regions, heard.channel, language)
     probe_s = round(total_s(probe), 3)
-    return segments, DenoiseTrial(heard.source_channel, heard.snr_db, probe_s, recorded, denoised, applied)
+    return tracks[applied], DenoiseTrial(heard.source_channel, heard.snr_db, probe_s, recorded, denoised, applied)
 
 
 def score(segments: Sequence[Segment], regions: Sequence[Region]) -> ProbeScore:

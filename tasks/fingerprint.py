@@ -10,19 +10,29 @@ from tasks.records import CallHints, Provenance
 from tasks.settings import Settings
 
 # Raise by hand when the code may give another transcript from the same audio and settings.
-STAGES_VERSION = 3
+STAGES_VERSION = 4
 RECOGNIZER_KIND = "faster-whisper"
+# Settings of the recogniser that change its speed alone.
+SPEED_SETTINGS = frozenset({"cpu_threads", "batch_size", "feature_threads"})
 
 
-def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints: CallHints) -> str:
+def fingerprint(
+    settings: Settings, bundle_digest: str, compute_type: str, hints: CallHints, *, calibration: str = ""
+) -> str:
     """Hash of audio settings, bundle, decoding options, kind of recogniser, compute type, hints and stages version.
 
     What only changes speed (threads, batch sizes, device) is left out.
 
+    Args:
+        settings: how calls are processed.
+        bundle_digest: digest of the model bundle.
+        compute_type: number format that the recogniser computes in.
+        hints: what is known of the call.
+        calibration: digest of the calibration of word probabilities (`Calibration.digest`); empty without.
+
     Returns:
         16 hexadecimal digits.
     """
-    recognizer = settings.recognizer.model_dump(mode="json", exclude={"cpu_threads"})
     parts = {
         "stages": STAGES_VERSION,
         "bundle": bundle_digest,
@@ -33,13 +43,16 @@ def fingerprint(settings: Settings, bundle_digest: str, compute_type: str, hints
         ),
         "audio": settings.audio.model_dump(mode="json", exclude=_unused(settings)),
         "vad": settings.vad.model_dump(mode="json"),
-        "recognizer": recognizer,
+        "recognizer": settings.recognizer.model_dump(mode="json", exclude=set(SPEED_SETTINGS)),
+        "calibration": calibration,
         "diarization": settings.diarization.model_dump(mode="json"),
         "utterances": settings.utterances.model_dump(mode="json"),
         "hints": {
             "language": hints.language,
             "channel_roles": hints.channel_roles,
             "speakers": hints.speakers,
+            "languages": sorted(hints.languages),
+            "hot_words": hints.hot_words,
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -59,7 +59,13 @@ def transcribe_files(calls: Sequence[CallRef], models: Models, settings: Setting
             bundle_digest=models.bundle.digest,
             device=models.device.name,
             compute_type=models.device.compute_type,
-            fingerprint=fingerprint(settings, models.bundle.digest, models.device.compute_type, hints),
+            fingerprint=fingerprint(
+                settings,
+                models.bundle.digest,
+                models.device.compute_type,
+                hints,
+                calibration=models.recognizer.calibration.digest,
+            ),
             attempt=1,
             transcribed_at=datetime.now(UTC),
         )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.batches import Batches
 from tasks.bundles import Bundle, open_bundle
-from tasks.devices import Device, open_device, usable_cores
+from tasks.calibration import load_calibration, recognizer_digest
+from tasks.devices import Device, automatic_batch_size, chunk_bytes, open_device, usable_cores
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError, DeviceError
 from tasks.recognize import Recognizer
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
+from tasks.whisper import Whisper
+
+# Batches that are worked on side by side on a CPU.
+MOST_WORKERS = 4
+# Whisper's decoder layers by the dimension of the model (tiny, base, small, medium, large); turbo has fewer than large.
+DECODER_LAYERS = {384: 4, 512: 6, 768: 12, 1024: 24, 1280: 32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +40,9 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
     bundle = open_bundle(settings.folder, settings.bundle)
     device = open_device(settings.device, settings.compute_type)
     try:
-        models = Models(
-            bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
-        )
+        # The recogniser last: how much of a GPU's memory it takes for its batches depends on what is left.
+        diarizer = load_diarizer(bundle, device, diarization)
+        models = Models(bundle, device, load_recognizer(bundle, device, recognizer), diarizer)
     except (RuntimeError, ValueError, OSError) as error:
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
@@ -61,15 +69,39 @@ def prove(models: Models) -> None:
 
 
 def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:
-    """Load a bundle's recogniser onto a device."""
+    """Load a bundle's recogniser onto a device, with its calibration.
+
+    On a CPU several workers with few threads each do more than one with all of them, and gain nothing by encoding more
+    than one chunk at once (evaluation/benchmarks/recognition.md). On a GPU one worker has the card, and as many chunks
+    at once as the memory holds that is free now: load it last.
+    """
     from faster_whisper import WhisperModel
 
+    threads = settings.cpu_threads or usable_cores()
+    workers = min(threads, MOST_WORKERS) if device.kind == "cpu" else 1
     model = WhisperModel(
         str(bundle.folder / "recognizer"),
         device=device.kind,
         device_index=device.index,
         compute_type=device.compute_type,
-        cpu_threads=settings.cpu_threads or usable_cores(),
+        cpu_threads=threads // workers,
+        num_workers=workers,
         local_files_only=True,
     )
-    return Recognizer(model, settings)
+    whisper = Whisper(model)
+    size = settings.batch_size or automatic_batch_size(device, _chunk_bytes(whisper, device, settings))
+    return Recognizer(
+        whisper,
+        settings,
+        Batches(size, workers),
+        encoded_at_once=1 if device.kind == "cpu" else None,
+        calibration=load_calibration(bundle.name, recognizer_digest(bundle.manifest)),
+    )
+
+
+def _chunk_bytes(whisper: Whisper, device: Device, settings: RecognizerSettings) -> int:
+    if device.kind == "cpu":
+        return 0  # the size of a batch does not depend on it there
+    dimension = whisper.dimension()
+    layers = DECODER_LAYERS.get(dimension, max(DECODER_LAYERS.values()))
+    return chunk_bytes(dimension, layers, beam_size=settings.beam_size, float_bytes=device.float_bytes)

@@ -1,84 +1,53 @@
 """The straight line: calls in, outcomes out. The one place where an error becomes a row.
 
-Loading (fetch, decode, prepare, find speech, measure) of the next calls runs in threads while the models work on this
-one. What is loaded lies on scratch disk, of a few calls at a time. A call can fail; nothing that happens to one call
-touches another.
+Loading (fetch, decode, prepare, find speech, measure) of the next calls runs in threads while the models work on these.
+Calls are recognised in piles, so that the model's batches are full; what is loaded lies on scratch disk, of a pile and
+the next one. A call can fail; nothing that happens to one call touches another.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import count, islice
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-from tasks.attribute import attribute_by_channel, attribute_by_turns, merge, to_utterances
-from tasks.audio import PreparedAudio, prepare
-from tasks.bundles import sha256_of
-from tasks.crosstalk import Crosstalk, find_crosstalk, without
+from tasks.attempts import Attempt, outcome_of, stage
+from tasks.attribute import attribute_by_channel, attribute_by_turns, to_utterances
+from tasks.audio import PreparedAudio
 from tasks.decoder import DecoderPool
-from tasks.decoding import DecodeOptions
-from tasks.denoise import STEP, HeardChannel, is_candidate, listen, reduce_noise
-from tasks.errors import CallError, EmptyObject, ProcessingError, ScratchFull, TooLarge, UsageError, is_full
+from tasks.denoise import HeardChannel, choose
+from tasks.errors import ProcessingError, UsageError
+from tasks.heard import CHUNKS_AT_A_TIME, CallSpeech, ChannelSpeech
+from tasks.loading import Fetch, load
 from tasks.models import Models, prove
 from tasks.quality import assess, measure, recording_reasons
-from tasks.recognize import ordered
 from tasks.records import (
-    CallRef,
-    CallSignals,
     CopiedAudio,
-    DenoiseTrial,
-    Failure,
     Outcome,
     PlannedCall,
     Recognition,
     Region,
-    Segment,
-    SourceFormat,
     StageTimings,
     Transcript,
+    Utterance,
 )
 from tasks.settings import Settings
-from tasks.signals import measure as measure_signals
-from tasks.tracks import Track
-from tasks.vad import speech_regions
+from tasks.translate import Spoken, translate, wanted
+from tasks.vad import total_s
 
-# Crosstalk is looked for between all pairs of channels, up to so many channels.
-MOST_CROSSING = 8
+__all__ = ["Fetch", "channel_speakers", "process"]
 
-Fetch = Callable[[CallRef, Path], None]
-"""Puts the bytes of a call into a file; raises a `CallError` where they cannot be had."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What is known so far of one attempt at a call; filled stage by stage, frozen into an `Outcome` at the end."""
-
-    planned: PlannedCall
-    scratch: Path
-    sha256: str | None = None
-    source: SourceFormat | None = None
-    duration_s: float | None = None
-    prepared: PreparedAudio | None = None
-    regions: list[tuple[Region, ...]] = field(default_factory=list)
-    crosstalk: tuple[Crosstalk | None, ...] | None = None
-    signals: CallSignals | None = None
-    denoised: list[Track | None] = field(default_factory=list)
-    trials: list[DenoiseTrial] = field(default_factory=list)
-    transcript: Transcript | None = None
-    failure: Failure | None = None
-    timings: StageTimings = field(default_factory=StageTimings)
-
-    @property
-    def copied(self) -> bool:
-        """Whether these very bytes have a good transcript already."""
-        return self.sha256 is not None and self.sha256 == self.planned.known_sha256
+# Calls are recognised together up to so many, or until they hold so many chunks' worth of speech; and loaded ahead as
+# long as what lies on scratch disk is estimated to last so long, in seconds.
+PILE_CALLS = 32
+PILE_CHUNKS = CHUNKS_AT_A_TIME
+AHEAD_S = 7200.0
 
 
 def process(
@@ -102,23 +71,24 @@ def process(
     ):
         numbers = count()
 
-        def load(planned: PlannedCall) -> _Attempt:
-            attempt = _Attempt(planned, Path(scratch, str(next(numbers))))
-            _stage(attempt, lambda: _load(attempt, fetch, decoders, settings))
+        def loaded(planned: PlannedCall) -> Attempt:
+            attempt = Attempt(planned, Path(scratch, str(next(numbers))))
+            stage(attempt, lambda: load(attempt, fetch, decoders, settings))
             if attempt.failure or attempt.copied:
                 rmtree(attempt.scratch, ignore_errors=True)  # its turn may be hours away
             return attempt
 
-        for future in _ahead(pool, load, work, settings.run.loader_threads):
-            attempt = future.result()
-            if not attempt.copied:
-                _stage(attempt, lambda attempt=attempt: _transcribe(attempt, models, settings))  # type: ignore[misc]
-                _require_device(attempt, models)
-            rmtree(attempt.scratch, ignore_errors=True)
-            yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else _outcome(attempt)
+        for pile in _piles(_ahead(pool, loaded, work, settings), settings):
+            _recognize_pile(pile, models, settings)
+            for attempt in pile:
+                if not attempt.copied:
+                    stage(attempt, lambda attempt=attempt: _transcribe(attempt, models, settings))  # type: ignore[misc]
+                    _require_device(attempt, models)
+                rmtree(attempt.scratch, ignore_errors=True)
+                yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
 
 
-def _require_device(attempt: _Attempt, models: Models) -> None:
+def _require_device(attempt: Attempt, models: Models) -> None:
     """After a call that a library failed on a GPU, make sure that it was the call: a dead GPU would fail all others.
 
     Raises:
@@ -129,100 +99,124 @@ def _require_device(attempt: _Attempt, models: Models) -> None:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[PlannedCall], _Attempt], work: Iterable[PlannedCall], ahead: int
-) -> Iterator[Future[_Attempt]]:
-    """Submit calls in order, never more than `ahead` before the one that is handed out."""
+    pool: ThreadPoolExecutor, load: Callable[[PlannedCall], Attempt], work: Iterable[PlannedCall], settings: Settings
+) -> Iterator[Future[Attempt]]:
+    """Submit calls in order, as far ahead of the one that is handed out as fits onto scratch disk.
+
+    That is as many calls as a pile holds, as long as they are estimated to last no more than `AHEAD_S` together; and
+    in any case one for each loader.
+    """
     calls = iter(work)
-    pending = deque(pool.submit(load, planned) for planned in islice(calls, ahead))
+    pending: deque[tuple[Future[Attempt], float]] = deque()
+
+    def fill() -> None:
+        while len(pending) < PILE_CALLS:
+            if len(pending) >= settings.run.loader_threads and sum(length for _, length in pending) >= AHEAD_S:
+                return
+            planned = next(calls, None)
+            if planned is None:
+                return
+            pending.append((pool.submit(load, planned), planned.call.size_bytes / settings.run.bytes_per_second))
+
+    fill()
     while pending:
-        ready = pending.popleft()
-        pending.extend(pool.submit(load, planned) for planned in islice(calls, 1))
+        ready, _ = pending.popleft()
+        fill()
         yield ready
 
 
-def _stage(attempt: _Attempt, step: Callable[[], None]) -> None:
-    """Run one stage of one call; whatever goes wrong is this call's failure, and no other's."""
-    if attempt.failure is not None:
-        return
+def _piles(futures: Iterator[Future[Attempt]], settings: Settings) -> Iterator[list[Attempt]]:
+    """Loaded calls in piles that fill the model's batches: so many calls, or so much speech, or so much sound."""
+    pile: list[Attempt] = []
+    speech_s = sound_s = 0.0
+    for future in futures:
+        try:
+            attempt = future.result()
+        except UsageError:
+            # The run stops here; what was loaded before is still done.
+            if pile:
+                yield pile
+            raise
+        pile.append(attempt)
+        speech_s += sum(total_s(regions) for regions in attempt.regions)
+        sound_s += attempt.duration_s or 0.0
+        enough_s = PILE_CHUNKS * settings.recognizer.chunk_s
+        if len(pile) >= PILE_CALLS or speech_s >= enough_s or sound_s >= AHEAD_S:
+            yield pile
+            pile, speech_s, sound_s = [], 0.0, 0.0
+    if pile:
+        yield pile
+
+
+def _recognize_pile(pile: Sequence[Attempt], models: Models, settings: Settings) -> None:
+    """Recognise the calls of a pile that were loaded; whatever goes wrong with one is its own failure."""
+    for attempt in pile:
+        if not attempt.copied:
+            stage(attempt, lambda attempt=attempt: _choose_sound(attempt, models, settings))  # type: ignore[misc]
+    sound = [attempt for attempt in pile if attempt.failure is None and not attempt.copied]
+    started = time.monotonic()
     try:
-        step()
+        results: Sequence[Recognition | Exception] = models.recognizer.recognize([_speech(one) for one in sound])
     except UsageError:
         raise
-    except CallError as error:
-        attempt.failure = Failure(error.code, error.message, error.transient)
-    except Exception as error:  # noqa: BLE001  # a batch cannot be failed by a call, whatever a library raises
-        failed = ScratchFull() if is_full(error) else ProcessingError(f"{type(error).__name__}: {error}")
-        attempt.failure = Failure(failed.code, failed.message, failed.transient)
+    except Exception as error:  # noqa: BLE001  # not known to be one call's fault: all calls get another try
+        results = [error] * len(sound)
+    spent = time.monotonic() - started
+    seconds = [sum(total_s(regions) for regions in attempt.regions) for attempt in sound]
+    for attempt, result, length in zip(sound, results, seconds, strict=True):
+        stage(attempt, lambda attempt=attempt, result=result: _take(attempt, result))  # type: ignore[misc]
+        attempt.timings += StageTimings(recognize_s=spent * length / sum(seconds) if length else 0.0)
 
 
-def _load(attempt: _Attempt, fetch: Fetch, decoders: DecoderPool, settings: Settings) -> None:
+def _choose_sound(attempt: Attempt, models: Models, settings: Settings) -> None:
+    """For every channel, the recorded sound or the one with noise reduced."""
     started = time.monotonic()
-    attempt.scratch.mkdir()
-    call = attempt.planned.call
-    if call.size_bytes == 0:
-        message = "the object is empty (0 bytes)"
-        raise EmptyObject(message)
-    if call.size_bytes > settings.archive.max_bytes:
-        message = f"the object has {call.size_bytes:,} bytes, over the limit of {settings.archive.max_bytes:,}"
-        raise TooLarge(f"{message} (archive.max_bytes)")
-    path = attempt.scratch / "recording"
-    fetch(call, path)
-    attempt.sha256 = sha256_of(path)
-    if attempt.copied:
-        return
-    options = DecodeOptions(
-        settings.archive.max_duration_s, settings.decoder.max_output_bytes, settings.archive.raw_format(call.key)
+    prepared = attempt.sound
+    for index, measured in enumerate(attempt.signals.channels if attempt.signals else ()):
+        channel = HeardChannel(
+            prepared.tracks[index],
+            attempt.denoised[index],
+            attempt.regions[index],
+            index,
+            measured.channel,
+            measured.snr_db,
+        )
+        track, trial = choose(models.recognizer, channel, attempt.planned.call.hints.language, settings.audio)
+        attempt.heard.append(track)
+        attempt.trials += [trial] if trial else []
+    if attempt.trials:
+        attempt.timings += StageTimings(recognize_s=time.monotonic() - started)
+
+
+def _speech(attempt: Attempt) -> CallSpeech:
+    channels = zip(attempt.heard, attempt.regions, attempt.voices, strict=True)
+    return CallSpeech(
+        tuple(ChannelSpeech(track, regions, voices) for track, regions, voices in channels), attempt.planned.call.hints
     )
-    recording = decoders.decode(path, options)
-    path.unlink()
-    attempt.source, attempt.duration_s = recording.source, recording.duration_s
-    prepared = attempt.prepared = prepare(recording, settings.audio, attempt.scratch)
-    recording.path.unlink()
-    loaded = time.monotonic()
-    attempt.regions = [speech_regions(track, settings.vad) for track in prepared.tracks]
-    heard = time.monotonic()
-    if settings.audio.set_crosstalk_aside and 1 < len(prepared.tracks) <= MOST_CROSSING:
-        attempt.crosstalk = find_crosstalk(prepared.tracks, attempt.regions)
-        attempt.regions = [
-            without(regions, found) if found else regions
-            for regions, found in zip(attempt.regions, attempt.crosstalk, strict=True)
-        ]
-    attempt.signals = measure_signals(prepared, attempt.regions, attempt.crosstalk)
-    attempt.denoised = _denoised(attempt, prepared, attempt.signals, settings)
-    attempt.timings += StageTimings(load_s=loaded - started + time.monotonic() - heard, vad_s=heard - loaded)
 
 
-def _denoised(
-    attempt: _Attempt, prepared: PreparedAudio, signals: CallSignals, settings: Settings
-) -> list[Track | None]:
-    """The tracks with noise reduced, of those channels where it is asked for or a question."""
-    denoised: list[Track | None] = []
-    for index, (track, regions) in enumerate(zip(prepared.tracks, attempt.regions, strict=True)):
-        if not regions or not is_candidate(signals.channels[index].snr_db, settings.audio):
-            denoised.append(None)
-            continue
-        other = attempt.crosstalk[index] if attempt.crosstalk else None
-        voices = merge([*regions, *(other.regions if other else ())])
-        denoised.append(reduce_noise(track, voices, attempt.scratch / f"denoised-{index}.f32", settings.audio))
-    return denoised
+def _take(attempt: Attempt, result: Recognition | Exception) -> None:
+    if isinstance(result, Exception):
+        raise result
+    attempt.recognition = result
 
 
-def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
-    prepared, hints = attempt.prepared, attempt.planned.call.hints
-    if prepared is None:  # pragma: no cover  # a loaded call that did not fail has been prepared
-        message = "the call was not prepared"
-        raise ProcessingError(message)
+def _transcribe(attempt: Attempt, models: Models, settings: Settings) -> None:
+    """Words to speakers and utterances, and what can be said of them."""
+    recognition, prepared, hints = attempt.recognition, attempt.sound, attempt.planned.call.hints
+    if recognition is None:  # pragma: no cover  # a call that did not fail was recognised
+        return
     started = time.monotonic()
-    recognition = _recognize(attempt, prepared, models, settings)
-    recognized = time.monotonic()
     if prepared.layout == "separate":
         spoken = attribute_by_channel(recognition.segments, channel_speakers(prepared, hints.channel_roles))
     elif recognition.segments:
         spoken = attribute_by_turns(recognition.segments, models.diarizer.diarize(prepared.tracks[0], hints.speakers))
     else:
         spoken = []
-    attempt.timings += StageTimings(recognize_s=recognized - started, diarize_s=time.monotonic() - recognized)
-    utterances = to_utterances(spoken, prepared.source_channels, recognition.language, settings.utterances.max_pause_s)
+    diarized = time.monotonic()
+    utterances = to_utterances(spoken, prepared.source_channels, settings.utterances.max_pause_s)
+    utterances = _translated(utterances, attempt, models, settings)
+    attempt.timings += StageTimings(diarize_s=diarized - started, recognize_s=time.monotonic() - diarized)
     attempt.transcript = Transcript(
         utterances=utterances,
         language=recognition.language if utterances else None,
@@ -233,30 +227,29 @@ def _transcribe(attempt: _Attempt, models: Models, settings: Settings) -> None:
             prepared.source_channels,
             utterances,
             recording_reasons(prepared.source, prepared.duration_s),
+            set_aside_words=recognition.counts.set_aside_words,
         ),
         metrics=measure(utterances),
+        languages=recognition.languages if utterances else {},
+        set_aside=tuple(
+            replace(item, channel=prepared.source_channels[item.channel]) for item in recognition.set_aside
+        ),
+        recognition=recognition.counts,
     )
 
 
-def _recognize(attempt: _Attempt, prepared: PreparedAudio, models: Models, settings: Settings) -> Recognition:
-    """All channels in one language, each as recorded or with noise reduced."""
-    language, probability = attempt.planned.call.hints.language, None
-    if language is None:
-        language, probability = models.recognizer.detect_language(prepared.tracks, attempt.regions)
-    segments: list[Segment] = []
-    for index, measured in enumerate(attempt.signals.channels if attempt.signals else ()):
-        channel = HeardChannel(
-            prepared.tracks[index],
-            attempt.denoised[index],
-            attempt.regions[index],
-            index,
-            measured.channel,
-            measured.snr_db,
-        )
-        heard, trial = listen(models.recognizer, channel, language, settings.audio)
-        segments += heard
-        attempt.trials += [trial] if trial else []
-    return Recognition(ordered(segments), language, probability)
+def _translated(
+    utterances: tuple[Utterance, ...], attempt: Attempt, models: Models, settings: Settings
+) -> tuple[Utterance, ...]:
+    """Utterances with translations, where these are asked for; what cannot be translated has none."""
+    asked = [item for item in utterances if wanted(item.language, settings.recognizer.translate)]
+    if not asked:
+        return utterances
+    tracks = dict(zip(attempt.sound.source_channels, attempt.heard, strict=True))
+    spoken = [Spoken(tracks[item.channel], Region(item.start, item.end), str(item.language)) for item in asked]
+    found = translate(models.recognizer, spoken, settings.recognizer.chunk_s)
+    texts = dict(zip((item.index for item in asked), found, strict=True))
+    return tuple(replace(item, translation=texts.get(item.index)) for item in utterances)
 
 
 def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[str]:
@@ -264,42 +257,3 @@ def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[st
     return [
         roles[channel] if channel < len(roles) else f"SPEAKER_{channel:02d}" for channel in prepared.source_channels
     ]
-
-
-def _outcome(attempt: _Attempt) -> Outcome:
-    prepared = attempt.prepared
-    return Outcome(
-        call=attempt.planned.call,
-        audio_sha256=attempt.sha256,
-        source=attempt.source,
-        duration_s=attempt.duration_s,
-        layout=prepared.layout if prepared else None,
-        loudness_lufs=prepared.loudness_lufs if prepared else None,
-        clipped_ratio=prepared.clipped_ratio if prepared else None,
-        preprocessing=_preprocessing(attempt),
-        transcript=None if attempt.failure else attempt.transcript,
-        failure=attempt.failure,
-        timings=attempt.timings,
-        signals=attempt.signals,
-        denoise_trials=tuple(attempt.trials),
-    )
-
-
-def _preprocessing(attempt: _Attempt) -> tuple[str, ...]:
-    """What was done to the sound that the transcript was made from, in order."""
-    prepared = attempt.prepared
-    if prepared is None:
-        return ()
-    tried = {trial.channel: trial.applied for trial in attempt.trials}
-    reduced = [
-        f"{channel} {20 * math.log10(track.gain):+.1f} dB"
-        for channel, track in zip(prepared.source_channels, attempt.denoised, strict=False)
-        if track is not None and attempt.transcript is not None and tried.get(channel, True)
-    ]
-    steps = [
-        f"crosstalk(channel {one.channel}: {one.crosstalk_s:.1f} s of channel {one.crosstalk_source} set aside)"
-        for one in (attempt.signals.channels if attempt.signals else ())
-        if one.crosstalk_s
-    ]
-    steps += [f"denoise({STEP}: {', '.join(reduced)})"] if reduced else []
-    return (*prepared.preprocessing, *steps)

@@ -26,6 +26,7 @@ def assess(
     channels: Sequence[int],
     utterances: Sequence[Utterance],
     recording: Sequence[str] = (),
+    set_aside_words: int = 0,
 ) -> Quality:
     """Compare words with speech, and list the reasons for a person to look.
 
@@ -34,6 +35,7 @@ def assess(
         channels: the file's channels, as utterances name them.
         utterances: what was found in the call.
         recording: reasons that lie in the recording itself, see `recording_reasons`.
+        set_aside_words: how many words were written where nobody speaks, and kept out of the utterances.
     """
     speech_s = sum(region.duration_s for found in regions for region in found)
     uncovered_s = 0.0
@@ -51,8 +53,12 @@ def assess(
         reasons.append("uncovered_speech")
     if unsupported:
         reasons.append("unsupported_words")
-    if any(item.compression_ratio > REPETITIVE_COMPRESSION_RATIO for item in utterances):
+    if any(_is_repetitive(item) for item in utterances):
         reasons.append("repetitive_text")
+    if any(item.flags for item in utterances):
+        reasons.append("suspicious_words")
+    if set_aside_words:
+        reasons.append("set_aside_text")
     if any(item.speaker == UNKNOWN_SPEAKER for item in utterances):
         reasons.append("unknown_speaker")
     return Quality(
@@ -133,6 +139,10 @@ def _unsupported(words: Sequence[Word], regions: Sequence[Region]) -> int:
         if before < 0 or middle > regions[before].end:
             count += 1
     return count
+
+
+def _is_repetitive(utterance: Utterance) -> bool:
+    return utterance.compression_ratio > REPETITIVE_COMPRESSION_RATIO or "repetitive" in utterance.flags
 
 
 def _interruptions(utterances: Sequence[Utterance]) -> int:

@@ -1,218 +1,376 @@
-"""From speech to words: faster-whisper over the speech regions of each channel, one loaded model for all calls."""
+"""From speech to words: chunks of many calls, packed into full batches of one Whisper model.
+
+Every channel's speech is cut into chunks; those of all calls of a pile are encoded, their languages found and smoothed
+over each call, and their texts decoded and aligned, each step in batches of like length. What is suspicious is decoded
+again in other ways (`tasks.second_chances`), and what was written where nobody speaks is set aside. What a chunk is
+recognised as does not depend on what else is in its batches: on the CPU to the last bit, on a GPU but for the rounding
+of sums, which may turn a word now and then.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
-from tasks.attribute import UNSPACED_LANGUAGES
-from tasks.records import Region, Samples, Segment, Word
+from tasks.batches import Batches
+from tasks.calibration import Calibration
+from tasks.chunks import Chunk
+from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
+from tasks.hypotheses import Hypothesis, find_faults, why_no_speech
+from tasks.languages import Odds, restrict, smooth, summarise
+from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
+from tasks.second_chances import give_second_chances
 from tasks.setting_groups import RecognizerSettings
+from tasks.spectra import Spectra
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
+from tasks.whisper import FRAMES_PER_SECOND, Decoded, Decoding, Encoded, Piece, Whisper
+from tasks.words import to_words
 
-if TYPE_CHECKING:
-    from faster_whisper import WhisperModel
-    from faster_whisper.transcribe import Segment as WhisperSegment
-    from faster_whisper.transcribe import Word as WhisperWord
-    from faster_whisper.vad import SpeechTimestampsMap
+NO_CALIBRATION = Calibration()
+DEFAULT_BATCH = 8
 
-WHISPER_WINDOW_S = 30.0
-LANGUAGE_WINDOWS = 4
-# Speech that is heard in one go, in seconds: its samples, spectrum and features take some 200 MB.
-WINDOW_S = 600.0
-# Pieces of one word are no further apart, in seconds.
-LONGEST_GAP_S = 0.5
-# Speech without a pause is cut at a quiet moment within so many seconds of the longest window.
-CUT_WITHIN_S = 20.0
+
+@dataclass(slots=True)
+class _CallState:
+    """What is known of a call while its chunks are recognised."""
+
+    segments: list[Segment] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    odds: list[Odds | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    counts: RecognitionCounts = field(default_factory=RecognitionCounts)
+    error: Exception | None = None
 
 
 class Recognizer:
     """One loaded Whisper model, used for every call of the process.
 
     Args:
-        model: the loaded model.
+        whisper: the loaded model.
         settings: how to decode.
+        batches: how many chunks go through the model at once; decides speed and memory, not the words.
+        encoded_at_once: how many go through the encoder at once, at most.
+        calibration: from the model's word probabilities to those that are right so often.
     """
 
-    def __init__(self, model: WhisperModel, settings: RecognizerSettings) -> None:
-        self._model = model
+    def __init__(
+        self,
+        whisper: Whisper,
+        settings: RecognizerSettings,
+        batches: Batches | None = None,
+        encoded_at_once: int | None = None,
+        calibration: Calibration = NO_CALIBRATION,
+    ) -> None:
+        self._whisper = whisper
         self._settings = settings
+        self.batches = batches or Batches(DEFAULT_BATCH)
+        self._encoded_at_once = encoded_at_once
+        self.calibration = calibration
+
+    def uncalibrated(self) -> Recognizer:
+        """The same recogniser with the model's own word probabilities."""
+        return Recognizer(self._whisper, self._settings, self.batches, self._encoded_at_once)
+
+    def under(self, settings: RecognizerSettings) -> Recognizer:
+        """The same model under other settings; those that concern its loading have no effect."""
+        return Recognizer(self._whisper, settings, self.batches, self._encoded_at_once, self.calibration)
 
     def prove(self) -> None:
-        """Encode and decode a second of silence.
+        """Encode, decode and align a second of silence.
 
         Raises:
             RuntimeError, ValueError: the model cannot run on its device.
         """
         silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
-        segments, _ = self._model.transcribe(silence, language="en", beam_size=1, temperature=0.0, max_new_tokens=4)
-        list(segments)  # decoding is lazy
-
-    def detect_language(
-        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]
-    ) -> tuple[str | None, float | None]:
-        """The language of a call (ISO 639-1) and its probability, from the first two minutes of speech; None without.
-
-        One decision for the call: a channel with two words in it would be guessed at on its own.
-        """
-        spoken = [(track, found) for track, found in zip(tracks, regions, strict=True) if found]
-        if not spoken:
-            return None, None
-        share_s = LANGUAGE_WINDOWS * WHISPER_WINDOW_S / len(spoken)
-        speech = [_joined(track, first_s(found, share_s)) for track, found in spoken]
-        language, probability, _ = self._model.detect_language(
-            np.concatenate(speech), language_detection_segments=LANGUAGE_WINDOWS, language_detection_threshold=0.5
-        )
-        return language, float(probability)
+        encoded = self._whisper.encode([self._whisper.spectrum(silence)])
+        self._whisper.languages(encoded)
+        decoding = Decoding(beam_size=1)
+        decoded = self._whisper.decode(encoded, [self._whisper.prompt("en", decoding)], decoding)
+        self._whisper.align(encoded, decoded, [FRAMES_PER_SECOND], "en")
 
     def transcribe(
         self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
     ) -> list[Segment]:
-        """Transcribe the speech regions of one channel.
+        """Transcribe the speech regions of one channel alone; in the language that is found where none is given."""
+        speech = CallSpeech((ChannelSpeech(track, regions, regions),), CallHints(language=language))
+        (found,) = self.recognize([speech])
+        if isinstance(found, Exception):
+            raise found
+        return [replace(segment, channel=channel) for segment in found.segments]
 
-        Long calls are heard a window of `WINDOW_S` seconds of speech at a time, to bound memory.
+    def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
+        """Recognise a pile of calls.
+
+        Args:
+            calls: with their channels.
 
         Returns:
-            segments that have text, with times in the call; none where there is no speech.
+            for every call, in order, what was recognised, or the error that failed it and no other.
+
+        Raises:
+            DeviceError: the device has no memory even for one chunk.
         """
-        return [
-            segment
-            for window in speech_windows(track, regions)
-            for segment in self._transcribe(_joined(track, window), window, channel, str(language))
-        ]
+        states = [_CallState() for _ in calls]
+        with ThreadPoolExecutor(self._settings.feature_threads, thread_name_prefix="spectrum") as pool:
+            for load in loads(self._chunks(calls, states)):
+                self._recognize_load(load, states, pool)
+        return [_recognition(state) for state in states]
 
-    def _transcribe(self, samples: Samples, regions: tuple[Region, ...], channel: int, language: str) -> list[Segment]:
-        from faster_whisper.vad import SpeechTimestampsMap
+    def _chunks(self, calls: Sequence[CallSpeech], states: Sequence[_CallState]) -> Iterable[list[HeardChunk]]:
+        for index, speech in enumerate(calls):
+            try:
+                yield chunks_of(index, speech, self._settings.chunk_s)
+            except OSError as error:  # its sound cannot be read
+                states[index].error = error
 
-        found, _ = self._model.transcribe(
-            samples,
-            language=language,
-            beam_size=self._settings.beam_size,
-            condition_on_previous_text=self._settings.condition_on_previous_text,
-            word_timestamps=True,
-            vad_filter=False,
+    def _recognize_load(self, load: list[HeardChunk], states: Sequence[_CallState], pool: ThreadPoolExecutor) -> None:
+        self.encode(load, pool)
+        load = self._find_languages(load, states, pool)
+        self.decode(load, self.decoding())
+        give_second_chances(self, load, pool)
+        for heard in load:
+            self._finish(heard, states[heard.call])
+
+    # ------------------------------------------------------------------------------------------------- the steps
+
+    def decoding(self, **changes: object) -> Decoding:
+        """How text is decoded, by the settings, with changes."""
+        return replace(Decoding(beam_size=self._settings.beam_size), **changes)  # type: ignore[arg-type]
+
+    def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
+        """Encode chunks; worker threads compute the spectra of the next batches while the model runs."""
+        ordered = sorted(load, key=lambda heard: -heard.duration_s)
+        spectra = Spectra(pool, self._whisper.spectrum, ordered, 2 * self.batches.size * self.batches.workers)
+
+        def step(batch: Sequence[HeardChunk]) -> None:
+            found = self._whisper.encode([spectra.of(heard) for heard in batch])
+            for heard, encoded in zip(batch, found, strict=True):
+                heard.encoded = encoded
+                spectra.done(heard)
+
+        self._run(load, step, most=self._encoded_at_once)
+
+    def detect(self, load: Sequence[HeardChunk]) -> None:
+        """Find the odds of every language for encoded chunks, among those that are allowed."""
+
+        def step(batch: Sequence[HeardChunk]) -> None:
+            found = self._whisper.languages([_encoded(heard) for heard in batch])
+            for heard, odds in zip(batch, found, strict=True):
+                heard.odds = restrict(odds, heard.hints.languages)
+
+        self._run(load, step)
+
+    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+        """Decode and align encoded chunks whose language is known; each then has a hypothesis."""
+        self.write(load, decoding)
+
+        def align(batch: Sequence[HeardChunk]) -> None:
+            texts = [_decoded(heard) for heard in batch]
+            frames = [max(1, round(heard.duration_s * FRAMES_PER_SECOND)) for heard in batch]
+            pieces = self._whisper.align([_encoded(heard) for heard in batch], texts, frames, batch[0].language)
+            for heard, text, found in zip(batch, texts, pieces, strict=True):
+                heard.hypothesis = _hypothesis(heard, text, found)
+
+        self._run(load, align, key=lambda heard: heard.language)
+
+    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+        """Decode encoded chunks whose language is known; each then has a text."""
+        prompts = {
+            heard: self._whisper.prompt(heard.language, decoding, (*self._settings.hot_words, *heard.hints.hot_words))
+            for heard in load
+            if heard.error is None
+        }
+
+        def write(batch: Sequence[HeardChunk]) -> None:
+            found = self._whisper.decode(
+                [_encoded(heard) for heard in batch], [prompts[heard] for heard in batch], decoding
+            )
+            for heard, decoded in zip(batch, found, strict=True):
+                heard.decoded = decoded
+
+        self._run(load, write, key=lambda heard: len(prompts[heard]))
+
+    def _run(
+        self,
+        load: Sequence[HeardChunk],
+        step: Callable[[Sequence[HeardChunk]], None],
+        key: Callable[[HeardChunk], Hashable] = lambda _: None,
+        most: int | None = None,
+    ) -> None:
+        """One step over all chunks that have not failed, in batches of like length."""
+
+        def failed(heard: HeardChunk, error: Exception) -> None:
+            heard.error = error
+
+        sound = [heard for heard in load if heard.error is None]
+        self.batches.run(sound, step, failed, key=key, length=lambda heard: heard.duration_s, most=most)
+
+    # --------------------------------------------------------------------------------------------- the languages
+
+    def _find_languages(
+        self, load: Sequence[HeardChunk], states: Sequence[_CallState], pool: ThreadPoolExecutor
+    ) -> list[HeardChunk]:
+        """Give every chunk its language; where a call changes it inside of a chunk, the chunk is parted there."""
+        self.detect([heard for heard in load if heard.hints.language is None])
+        found: list[HeardChunk] = []
+        for call in dict.fromkeys(heard.call for heard in load):
+            own = [heard for heard in load if heard.call == call and heard.error is None]
+            found += [heard for heard in load if heard.call == call and heard.error is not None]
+            given = own[0].hints.language if own else None
+            if given is not None:
+                for heard in own:
+                    heard.language = given
+            else:
+                before = states[call].languages[-1:]
+                _smooth(own, before)
+                own = self._part_at_changes(own, before, pool)
+            found += own
+        return found
+
+    def _part_at_changes(
+        self, own: Sequence[HeardChunk], before: Sequence[str], pool: ThreadPoolExecutor
+    ) -> list[HeardChunk]:
+        """Look again, region by region, at the chunks on both sides of a change of language."""
+        beside = {
+            heard
+            for one, other in pairwise(own)
+            if one.language != other.language
+            for heard in (one, other)
+            if len(heard.chunk.regions) > 1
+        }
+        if not beside:
+            return list(own)
+        parts = {heard: [heard.part(Chunk((region,))) for region in heard.chunk.regions] for heard in beside}
+        new = [part for held in parts.values() for part in held]
+        self.encode(new, pool)
+        self.detect(new)
+        _smooth([part for heard in own for part in parts.get(heard, [heard]) if part.error is None], before)
+        parted = [run for heard in own for run in _runs(heard, parts.get(heard, []))]
+        self.encode([heard for heard in parted if heard.encoded is None], pool)
+        return parted
+
+    # ----------------------------------------------------------------------------------------------- the results
+
+    def _finish(self, heard: HeardChunk, state: _CallState) -> None:
+        """Put what was recognised in a chunk into its call."""
+        heard.encoded = None
+        found = heard.hypothesis
+        if heard.error is not None or found is None:
+            state.error = state.error or heard.error
+            return
+        state.counts += RecognitionCounts(chunks=1, retried=int(heard.retried), improved=int(heard.improved))
+        if not found.words:
+            return
+        reason = why_no_speech(found, heard.voices)
+        if reason is not None:
+            state.counts += RecognitionCounts(set_aside_words=len(found.words))
+            state.set_aside.append(
+                SetAside(
+                    channel=heard.channel,
+                    start=heard.chunk.start,
+                    end=heard.chunk.end,
+                    text=found.text,
+                    reason=reason,
+                    avg_logprob=found.avg_logprob,
+                    no_speech_prob=found.no_speech_prob,
+                )
+            )
+            return
+        state.languages.append(heard.language)
+        state.odds.append(heard.odds)
+        state.seconds.append(heard.duration_s)
+        state.counts += RecognitionCounts(suspicious=int(found.suspicious))
+        words = tuple(replace(word, probability=self.calibration.apply(word.probability)) for word in found.words)
+        state.segments.append(
+            Segment(
+                channel=heard.channel,
+                start=words[0].start,
+                end=words[-1].end,
+                text=found.text,
+                words=words,
+                avg_logprob=found.avg_logprob,
+                no_speech_prob=found.no_speech_prob,
+                compression_ratio=found.compression_ratio,
+                language=heard.language,
+                flags=found.faults,
+            )
         )
-        chunks = [
-            {"start": round(region.start * MODEL_SAMPLING_RATE), "end": round(region.end * MODEL_SAMPLING_RATE)}
-            for region in regions
-        ]
-        times = SpeechTimestampsMap(chunks, MODEL_SAMPLING_RATE)
-        return [_segment(item, channel, times, language) for item in found if item.text.strip()]
 
 
-def ordered(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """Segments of all channels of a call, by start."""
-    return tuple(sorted(segments, key=lambda item: (item.start, item.channel)))
-
-
-def speech_windows(
-    track: Track, regions: Sequence[Region], longest_s: float = WINDOW_S
-) -> Iterator[tuple[Region, ...]]:
-    """Regions in groups of at most so many seconds of speech; a longer region is cut where it is quietest."""
-    window: list[Region] = []
-    held_s = 0.0
-    for region in regions:
-        for piece in _pieces(track, region, longest_s):
-            if window and held_s + piece.duration_s > longest_s:
-                yield tuple(window)
-                window, held_s = [], 0.0
-            window.append(piece)
-            held_s += piece.duration_s
-    if window:
-        yield tuple(window)
-
-
-def first_s(regions: Sequence[Region], seconds: float) -> tuple[Region, ...]:
-    """The first so many seconds of speech of a channel."""
-    found: list[Region] = []
-    left_s = seconds
-    for region in regions:
-        if left_s <= 0:
-            break
-        found.append(Region(region.start, min(region.end, region.start + left_s)))
-        left_s -= region.duration_s
-    return tuple(found)
-
-
-def _pieces(track: Track, region: Region, longest_s: float) -> Iterator[Region]:
-    """A region, or pieces of it that are no longer than that, cut at quiet moments."""
-    start = region.start
-    while region.end - start > longest_s:
-        cut = _quietest(track, Region(start + longest_s - min(CUT_WITHIN_S, longest_s / 2), start + longest_s))
-        yield Region(start, cut)
-        start = cut
-    yield Region(start, region.end)
-
-
-def _quietest(track: Track, region: Region) -> float:
-    """The middle of the quietest tenth of a second of a region."""
-    samples = track.read_region(region)
-    frame = MODEL_SAMPLING_RATE // 10
-    powers = np.square(samples[: len(samples) // frame * frame].reshape(-1, frame)).mean(axis=1)
-    return region.start + (int(np.argmin(powers)) + 0.5) / 10
-
-
-def _joined(track: Track, regions: Iterable[Region]) -> Samples:
-    """The speech of one channel, joined."""
-    return np.concatenate([track.read_region(region) for region in regions])
-
-
-def _segment(found: WhisperSegment, channel: int, times: SpeechTimestampsMap, language: str) -> Segment:
-    aligned = [(word.word, _word(word, times)) for word in found.words or () if word.word.strip()]
-    words = join_pieces(aligned, language) or (_whole(found, times),)
-    return Segment(
-        channel=channel,
-        start=words[0].start,
-        end=words[-1].end,
-        text=found.text.strip(),
-        words=words,
-        avg_logprob=float(found.avg_logprob),
-        no_speech_prob=float(found.no_speech_prob),
-        compression_ratio=float(found.compression_ratio),
-        temperature=float(found.temperature or 0.0),
+def _recognition(state: _CallState) -> Recognition | Exception:
+    if state.error is not None:
+        return state.error
+    found = summarise(state.languages, state.odds, state.seconds)
+    return Recognition(
+        segments=tuple(sorted(state.segments, key=lambda item: (item.start, item.channel))),
+        language=found.language,
+        language_probability=found.probability,
+        languages=found.shares,
+        set_aside=tuple(state.set_aside),
+        counts=state.counts,
     )
 
 
-def join_pieces(pieces: Sequence[tuple[str, Word]], language: str) -> tuple[Word, ...]:
-    """Join what the aligner cut inside a word: `$89` and `.95` are one word, `$89.95`.
+def _smooth(own: Sequence[HeardChunk], before: Sequence[str]) -> None:
+    """Give the chunks of a call, in order of time, the languages of the likeliest path through them."""
+    odds = [heard.odds or {} for heard in own]
+    path = smooth(odds, [heard.duration_s for heard in own], before[-1] if before else None)
+    for heard, language in zip(own, path, strict=True):
+        heard.language = language
 
-    Whisper starts a word with a space; a piece without one belongs to the word before it, but for one that is said
-    after a pause: two numbers that it wrote as one stay two. Languages that are written without spaces keep their
-    pieces.
 
-    Args:
-        pieces: the piece as the recogniser wrote it, and the word made of it.
-        language: ISO 639-1.
-    """
-    words: list[Word] = []
-    for raw, word in pieces:
-        joins = not raw.startswith(" ") and language not in UNSPACED_LANGUAGES
-        if words and joins and word.start - words[-1].end <= LONGEST_GAP_S:
-            before = words.pop()
-            probability = min(before.probability, word.probability)
-            words.append(Word(before.text + word.text, before.start, word.end, probability))
+def _runs(heard: HeardChunk, parts: Sequence[HeardChunk]) -> list[HeardChunk]:
+    """A chunk, or what it falls into where its regions are in different languages."""
+    sound = [part for part in parts if part.error is None]
+    if len(sound) < len(parts) or len({part.language for part in parts}) <= 1:
+        heard.language = sound[0].language if parts and sound else heard.language
+        return [heard]
+    runs: list[HeardChunk] = []
+    for part in parts:
+        if runs and runs[-1].language == part.language:
+            longer = heard.part(Chunk((*runs[-1].chunk.regions, *part.chunk.regions)), part.language)
+            longer.odds = runs[-1].odds
+            runs[-1] = longer
         else:
-            words.append(word)
-    return tuple(words)
+            runs.append(part)
+    return runs
 
 
-def _word(found: WhisperWord, times: SpeechTimestampsMap) -> Word:
-    start, end = _times_in_call(found.start, found.end, times)
-    return Word(found.word.strip(), start, end, float(found.probability))
+def _hypothesis(heard: HeardChunk, text: Decoded, pieces: Sequence[Piece]) -> Hypothesis:
+    """What stands as recognised in a chunk."""
+    words = to_words(pieces, heard.chunk, heard.voices, heard.language)
+    if not words and text.text.strip():
+        # The aligner found no words: as one, the text is not lost.
+        start, end = heard.chunk.in_call(0.0, heard.duration_s)
+        words = (Word(text.text.strip(), start, end, min(1.0, math.exp(text.avg_logprob))),)
+    faults, missed_s = find_faults(words, text.avg_logprob, text.compression_ratio, heard.voices, heard.duration_s)
+    return Hypothesis(
+        words=words,
+        text=text.text.strip(),
+        language=heard.language,
+        avg_logprob=text.avg_logprob,
+        no_speech_prob=text.no_speech_prob,
+        compression_ratio=text.compression_ratio,
+        faults=faults,
+        missed_s=missed_s,
+    )
 
 
-def _whole(found: WhisperSegment, times: SpeechTimestampsMap) -> Word:
-    """A segment that the aligner found no words in, as one word: its text is not lost."""
-    start, end = _times_in_call(found.start, found.end, times)
-    return Word(found.text.strip(), start, end, min(1.0, math.exp(found.avg_logprob)))
+def _encoded(heard: HeardChunk) -> Encoded:
+    if heard.encoded is None:  # pragma: no cover  # the steps come in order
+        message = "a chunk is decoded before it is encoded"
+        raise RuntimeError(message)
+    return heard.encoded
 
 
-def _times_in_call(start: float, end: float, times: SpeechTimestampsMap) -> tuple[float, float]:
-    """Times in the joined speech as times in the call: both in the region that their middle lies in."""
-    region = times.get_chunk_index((start + end) / 2)
-    first = times.get_original_time(start, region)
-    last = max(first, times.get_original_time(end, region))
-    return round(float(first), 3), round(float(last), 3)
+def _decoded(heard: HeardChunk) -> Decoded:
+    if heard.decoded is None:  # pragma: no cover
+        message = "a chunk is aligned before it is decoded"
+        raise RuntimeError(message)
+    return heard.decoded

@@ -26,11 +26,15 @@ class CallHints:
     """What is known about a call before it is heard; part of its fingerprint.
 
     `channel_roles` names what each channel carries (`("agent", "customer")`); `speakers` is the number of people.
+    `languages` are those that may occur (ISO 639-1; empty: any), where `language` does not name the one of the call.
+    `hot_words` are names and terms that may be said.
     """
 
     language: str | None = None
     channel_roles: tuple[str, ...] = ()
     speakers: int | None = None
+    languages: tuple[str, ...] = ()
+    hot_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What the recogniser decoded in one go, with its own measures of trust (Whisper's)."""
+    """What the recogniser decoded in one go, with its own measures of trust (Whisper's).
+
+    `language` is ISO 639-1; `flags` say what is suspicious about it (`tasks.hypotheses.FAULTS`).
+    """
 
     channel: int
     start: float
@@ -215,16 +222,64 @@ class Segment:
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
-    temperature: float
+    language: str = "en"
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Text that the recogniser wrote where nobody speaks: kept out of the transcript, and not lost.
+
+    `channel` is the index in the call; times are those of what it was heard in; `reason` says why.
+    """
+
+    channel: int
+    start: float
+    end: float
+    text: str
+    reason: str
+    avg_logprob: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionCounts:
+    """How a call was recognised.
+
+    `chunks` were decoded; `retried` of them were suspicious and decoded in other ways; `improved` of those were
+    replaced by what another way gave; `suspicious` remained so. `set_aside_words` were written where nobody speaks.
+    """
+
+    chunks: int = 0
+    retried: int = 0
+    improved: int = 0
+    suspicious: int = 0
+    set_aside_words: int = 0
+
+    def __add__(self, other: RecognitionCounts) -> RecognitionCounts:
+        """Add count by count."""
+        return RecognitionCounts(
+            self.chunks + other.chunks,
+            self.retried + other.retried,
+            self.improved + other.improved,
+            self.suspicious + other.suspicious,
+            self.set_aside_words + other.set_aside_words,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """All segments of a call, ordered by start, with the language they were decoded in."""
+    """All segments of a call, ordered by start, with the languages they were decoded in.
+
+    `language` is the one that most of the speech is in, `languages` the share of each, 0 to 1.
+    """
 
     segments: tuple[Segment, ...]
     language: str | None
     language_probability: float | None
+    languages: Mapping[str, float] = field(default_factory=dict)
+    set_aside: tuple[SetAside, ...] = ()
+    counts: RecognitionCounts = RecognitionCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +324,8 @@ class Utterance:
     """A run of words of one speaker: what analysts read.
 
     `channel` is 0-based. `confidence` is the mean word probability. `overlap` says that somebody else speaks in the
-    same time. The three measures of trust are those of the segment that holds most of its words.
+    same time. The three measures of trust and the language are those of the segment that holds most of its words,
+    `flags` those of every segment that holds one. `translation` is into English, where that was asked for.
     """
 
     index: int
@@ -286,6 +342,7 @@ class Utterance:
     compression_ratio: float
     overlap: bool
     flags: tuple[str, ...] = ()
+    translation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +391,9 @@ class Transcript:
     speakers: tuple[str, ...]
     quality: Quality
     metrics: CallMetrics
+    languages: Mapping[str, float] = field(default_factory=dict)
+    set_aside: tuple[SetAside, ...] = ()
+    recognition: RecognitionCounts = RecognitionCounts()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
-from tasks.records import PlannedCall
+from tasks.records import PlannedCall, RecognitionCounts
 from tasks.schemas import PLANNED, Row
 from tasks.storage import Storage
 from tasks.tables import from_parquet, planned_calls, planned_rows, table_of, to_parquet
@@ -73,6 +73,8 @@ class RunSummary:
         missing: calls that were planned and have no row; 0 unless a job did not finish.
         audio_s: seconds of audio that this run transcribed or found silent.
         wall_s: seconds that the run took, models and start-up included.
+        recognition: how the calls that this run transcribed or found silent were recognised, by the names of
+            `RecognitionCounts`.
     """
 
     run_id: str
@@ -92,6 +94,7 @@ class RunSummary:
     audio_s: float
     wall_s: float
     jobs: int
+    recognition: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -113,6 +116,15 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """As a plain dict, with the verdict."""
         return {**asdict(self), "accounted": self.accounted}
+
+
+_RECOGNITION_TITLES = {
+    "chunks": "chunks recognised",
+    "retried": "  decoded again",
+    "improved": "  improved by that",
+    "suspicious": "  still suspicious",
+    "set_aside_words": "words set aside (no speech)",
+}
 
 
 def package_versions() -> dict[str, str]:
@@ -180,12 +192,13 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         wall_s: how long the run took.
     """
     columns = ("call_id", "run_id", "outcome", "error_code", "duration_s", "audio_sha256", "audio_etag", "fingerprint")
-    later = ("last_attempt_run_id", "last_attempt_error_code")
-    rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *later))}
+    more = ("recognition", "last_attempt_run_id", "last_attempt_error_code")
+    rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *more))}
     outcomes: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     copied = superseded = missing = 0
     audio_s = 0.0
+    recognition = RecognitionCounts()
     for planned in (planned for job in jobs for planned in job):
         row = rows.get(planned.call.call_id)
         if row is None:
@@ -196,6 +209,7 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
                 errors[row["error_code"]] += 1
             else:
                 audio_s += row["duration_s"] or 0.0
+                recognition += RecognitionCounts(**(row["recognition"] or {}))
         elif row["last_attempt_run_id"] == head.run_id:
             outcomes["failed"] += 1
             errors[row["last_attempt_error_code"]] += 1
@@ -226,6 +240,7 @@ def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]
         audio_s=round(audio_s, 3),
         wall_s=round(wall_s, 3),
         jobs=head.jobs,
+        recognition=asdict(recognition),
     )
 
 
@@ -244,6 +259,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("key not understood", f"{summary.unmatched:,}"),
         ("missing", f"{summary.missing:,}"),
         ("under other settings", f"{summary.other_fingerprints:,}"),
+        *((title, f"{summary.recognition.get(name, 0):,}") for name, title in _RECOGNITION_TITLES.items()),
         ("audio", f"{summary.audio_s / 3600:.2f} h"),
         ("time", f"{summary.wall_s:.0f} s"),
     ]

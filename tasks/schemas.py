@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 _time = pa.timestamp("us", tz="UTC")
 _text_map = pa.map_(pa.string(), pa.string())
-_second_map = pa.map_(pa.string(), pa.float64())
+_number_map = pa.map_(pa.string(), pa.float64())
 
 
 def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
@@ -54,6 +54,28 @@ _DENOISE_TRIAL = pa.struct(
     ]
 )
 
+_RECOGNITION = pa.struct(
+    [
+        _column("chunks", pa.int32(), "pieces of speech that were decoded"),
+        _column("retried", pa.int32(), "… of them suspicious, and decoded in other ways"),
+        _column("improved", pa.int32(), "… of those replaced by what another way gave"),
+        _column("suspicious", pa.int32(), "chunks that remained suspicious"),
+        _column("set_aside_words", pa.int32(), "words that were written where nobody speaks"),
+    ]
+)
+
+_SET_ASIDE = pa.struct(
+    [
+        _column("channel", pa.int32(), "channel of the recording, from 0"),
+        _column("start", pa.float64(), "start of what it was heard in, seconds from the start of the call"),
+        _column("end", pa.float64(), "end of what it was heard in, seconds from the start of the call"),
+        _column("text", pa.string(), "what the recogniser wrote"),
+        _column("reason", pa.string(), "no_voice (the detector hears none), no_speech, no_words (the decoder doubts it)"),
+        _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of it"),
+        _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
+    ]
+)
+
 CALLS = pa.schema(
     [
         _column("call_id", pa.string(), "identity of the call; one row per call and month"),
@@ -86,6 +108,7 @@ CALLS = pa.schema(
         _column("error", pa.string(), "one sentence about the failure; null unless failed"),
         _column("language", pa.string(), "language of the call, ISO 639-1"),
         _column("language_probability", pa.float64(), "how sure the detection was, 0 to 1; null when it was given"),
+        _column("languages", _number_map, "share of the speech in each language, 0 to 1"),
         _column("speakers", pa.list_(pa.string()), "speakers: roles, or anonymous clusters SPEAKER_00, …"),
         _column("speech_s", pa.float64(), "detected speech, summed over channels, seconds"),
         _column("loudness_lufs", pa.float64(), "integrated loudness of the recording (EBU R 128), LUFS"),
@@ -105,12 +128,18 @@ CALLS = pa.schema(
         _column("channel_signals", pa.list_(_CHANNEL_SIGNALS), "the measurements of each channel that was kept"),
         _column("preprocessing", pa.list_(pa.string()), "steps done to the sound before the models, in order"),
         _column("denoise_trials", pa.list_(_DENOISE_TRIAL), "evidence on noise reduction, where it was tried"),
+        _column("recognition", _RECOGNITION, "how many chunks were decoded, again, and to what end"),
+        _column(
+            "set_aside",
+            pa.list_(_SET_ASIDE),
+            "text that the recogniser wrote where nobody speaks; kept out of utterances",
+        ),
         _column("uncovered_speech_s", pa.float64(), "speech that no word covers, seconds"),
         _column("unsupported_words", pa.int32(), "words without speech under them"),
         _column("confidence", pa.float64(), "mean word probability, 0 to 1; null without words"),
         _column("review", pa.bool_(), "whether a person should look"),
         _column("review_reasons", pa.list_(pa.string()), "why a person should look"),
-        _column("talk_s", _second_map, "talk time of each speaker, seconds"),
+        _column("talk_s", _number_map, "talk time of each speaker, seconds"),
         _column("overlap_s", pa.float64(), "time in which two or more talk, seconds"),
         _column("interruptions", pa.int32(), "times that somebody starts while another speaks and goes on after"),
         _column("longest_silence_s", pa.float64(), "longest time between utterances, seconds"),
@@ -158,13 +187,18 @@ UTTERANCES = pa.schema(
         _column("start", pa.float64(), "start, seconds from the start of the call"),
         _column("end", pa.float64(), "end, seconds from the start of the call"),
         _column("text", pa.string(), "what was said"),
+        _column("translation", pa.string(), "… in English, where that was asked for; else null"),
         _column("language", pa.string(), "language, ISO 639-1"),
         _column("confidence", pa.float64(), "mean word probability, 0 to 1"),
         _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of the segment it lies in"),
         _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
         _column("compression_ratio", pa.float64(), "gzip ratio of the segment's text; high means repetition"),
         _column("overlap", pa.bool_(), "whether somebody else speaks in the same time"),
-        _column("flags", pa.list_(pa.string()), "doubts about this utterance"),
+        _column(
+            "flags",
+            pa.list_(pa.string()),
+            "doubts that are left about it: repetitive, unsure, too_fast, sparse, missed_speech, unsupported",
+        ),
         _column("words", pa.list_(_WORD), "the words with their times"),
     ]
 )
@@ -181,6 +215,8 @@ PLANNED = pa.schema(
         _column("language", pa.string(), "language hint"),
         _column("channel_roles", pa.list_(pa.string()), "role of each channel"),
         _column("speaker_count", pa.int32(), "speaker count hint"),
+        _column("languages", pa.list_(pa.string()), "languages that may occur; empty: any"),
+        _column("hot_words", pa.list_(pa.string()), "names and terms that may be said"),
         _column("attributes", _text_map, "other fields of the key"),
         _column("shard", pa.int32(), "shard of the call"),
         _column("attempt", pa.int32(), "try at these bytes, from 1"),

@@ -37,6 +37,9 @@ class ArchiveSettings(Group):
     language: str | None = Field(
         None, pattern=r"^[a-z]{2,3}$", description="Language of every call (ISO 639-1); detected per call when unset."
     )
+    languages: tuple[str, ...] = Field(
+        (), description='Languages that occur, such as `["en", "es"]`: detection chooses among them; any when empty.'
+    )
     speakers: int | None = Field(
         None, ge=1, description="How many people speak in every call, where that is known; else it is found out."
     )
@@ -63,7 +66,7 @@ class ArchiveSettings(Group):
 
     def hints(self) -> CallHints:
         """What is known of every call of the archive."""
-        return CallHints(self.language, self.channel_roles, self.speakers)
+        return CallHints(self.language, self.channel_roles, self.speakers, self.languages)
 
     def raw_format(self, key: str) -> RawFormat | None:
         """How a file of this name is read where no decoder recognises it; None: it is not."""
@@ -93,6 +96,14 @@ class ArchiveSettings(Group):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: `Europe` alone is a folder
             message = "unknown time zone; use a name such as Europe/Berlin"
             raise ValueError(message) from error
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(re.fullmatch(r"[a-z]{2,3}", language) is None for language in value):
+            message = "must be ISO 639-1 codes, such as en"
+            raise ValueError(message)
         return value
 
     @field_validator("channel_roles")
@@ -201,12 +212,22 @@ class VadSettings(Group):
 
 
 class RecognizerSettings(Group):
-    """How speech becomes words (faster-whisper)."""
+    """How speech becomes words (Whisper, by faster-whisper and CTranslate2)."""
 
     beam_size: int = Field(5, ge=1, description="Beam of the decoder.")
-    condition_on_previous_text: bool = Field(
-        default=False, description="Give the decoder its own last words; helps long monologues, risks loops."
+    chunk_s: float = Field(
+        28.0, ge=5, le=30, description="Longest stretch of speech that is heard in one go, in seconds."
     )
+    hot_words: tuple[str, ...] = Field(
+        (), description="Names and terms that may be said in any call, for the recogniser to prefer."
+    )
+    translate: tuple[str, ...] = Field(
+        (), description='Languages that are translated into English beside the original; `["*"]` means all.'
+    )
+    batch_size: int = Field(
+        0, ge=0, description="Chunks that are decoded at once; 0: 8 on a CPU, as many as its memory holds on a GPU."
+    )
+    feature_threads: int = Field(2, ge=1, description="Threads that compute spectra ahead of the model.")
     cpu_threads: int = Field(0, ge=0, description="Threads on the CPU; 0 means all that may be used.")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
+from tasks.devices import with_huge_pages
 from tasks.errors import SettingsError
 from tasks.setting_groups import (
     ArchiveSettings,
@@ -142,6 +144,18 @@ def prepare_environment() -> None:
     They are set whatever the environment says.
     """
     os.environ.update(PRIVACY_ENVIRONMENT)
+
+
+def restart_with_huge_pages() -> None:
+    """Start this process anew, once, so that its memory comes in huge pages where the system has them.
+
+    For programs at their start only: what they did so far is done again. `tasks.devices.with_huge_pages` says what it
+    is good for.
+    """
+    glibc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    environment = with_huge_pages(os.environ, glibc)
+    if environment is not None:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606  # this very program
 
 
 def quieten_terminal() -> None:

@@ -6,7 +6,8 @@ piece, of any length, and the model runs over small batches, which stay in a pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -27,9 +28,35 @@ LEAST_THRESHOLD = 0.01
 Probabilities = NDArray[np.float32]
 
 
+# Voices are regions without padding, that part at shorter silences: evidence of where there is something to hear.
+VOICE_SILENCE_MS = 200
+VOICE_PAD_MS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Where somebody speaks in one channel.
+
+    `regions` are what a recogniser is given: padded, and over short pauses, as settings say. `voices` are where a voice
+    is heard, without. Both are ordered and disjoint.
+    """
+
+    regions: tuple[Region, ...]
+    voices: tuple[Region, ...]
+
+
+def find_speech(track: Track, settings: VadSettings) -> Speech:
+    """Find where somebody speaks in one channel."""
+    probabilities = speech_probabilities(track)
+    close = settings.model_copy(
+        update={"min_silence_ms": VOICE_SILENCE_MS, "pad_ms": VOICE_PAD_MS, "min_speech_ms": settings.min_speech_ms}
+    )
+    return Speech(to_regions(probabilities, track.samples, settings), to_regions(probabilities, track.samples, close))
+
+
 def speech_regions(track: Track, settings: VadSettings) -> tuple[Region, ...]:
     """Where somebody speaks in one channel: ordered, disjoint regions, padded as settings say."""
-    return to_regions(speech_probabilities(track), track.samples, settings)
+    return find_speech(track, settings).regions
 
 
 def speech_probabilities(track: Track) -> Probabilities:
@@ -69,6 +96,18 @@ def to_regions(probabilities: Probabilities, samples: int, settings: VadSettings
         for start, end in _padded(found, settings.pad_ms * MODEL_SAMPLING_RATE // 1000, samples)
         if end > start
     )
+
+
+def first_s(regions: Sequence[Region], seconds: float) -> tuple[Region, ...]:
+    """The first so many seconds of speech of a channel."""
+    found: list[Region] = []
+    left_s = seconds
+    for region in regions:
+        if left_s <= 0:
+            break
+        found.append(Region(region.start, min(region.end, region.start + left_s)))
+        left_s -= region.duration_s
+    return tuple(found)
 
 
 def total_s(regions: tuple[Region, ...]) -> float:

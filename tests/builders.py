@@ -18,6 +18,7 @@ from tasks.records import (
     PlannedCall,
     Provenance,
     Quality,
+    RecognitionCounts,
     Region,
     Segment,
     SourceFormat,
@@ -51,7 +52,7 @@ def words(text: str, start: float = 0.0, end: float | None = None, probability: 
 
 
 def segment(*words: Word, channel: int = 0, **changes: object) -> Segment:
-    """A segment around words (`hello` when none are given)."""
+    """An English segment around words (`hello` when none are given), of which nothing is suspicious."""
     held = words or (word(),)
     plain = Segment(
         channel=channel,
@@ -62,7 +63,6 @@ def segment(*words: Word, channel: int = 0, **changes: object) -> Segment:
         avg_logprob=-0.2,
         no_speech_prob=0.01,
         compression_ratio=1.2,
-        temperature=0.0,
     )
     return replace(plain, **changes)
 
@@ -184,6 +184,8 @@ def transcript(utterances: Sequence[Utterance] | None = None, **changes: object)
         speakers=tuple(sorted({item.speaker for item in held})),
         quality=quality() if held else quality(speech_s=0.0, confidence=None),
         metrics=call_metrics() if held else call_metrics(talk_s={}, words=0, words_per_minute=None),
+        languages={"en": 1.0} if held else {},
+        recognition=RecognitionCounts(chunks=len(held)),
     )
     return replace(plain, **changes)
 

@@ -29,14 +29,16 @@ from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
 from flows.s3_server import LocalS3Server
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
+from tasks.calibration import Calibration
 from tasks.dataset import DataSet
 from tasks.devices import Device
 from tasks.diarize import Diarizer
 from tasks.errors import SettingsError, StorageRefused
+from tasks.heard import CallSpeech
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.recognize import Recognizer
-from tasks.records import CopiedAudio, Outcome, Region, Samples, Segment, Turn
+from tasks.records import CopiedAudio, Outcome, Recognition, RecognitionCounts, Samples, Turn
 from tasks.runs import RunSummary, read_head, read_job, summary_rows
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
@@ -98,29 +100,29 @@ OBJECTS = {
 
 
 class StandInRecognizer:
-    """Hears one marked word on every channel that has sound; raises on calls of the cursed length."""
+    """Hears one marked word on every channel that has sound; cannot hear calls of the cursed length."""
+
+    calibration = Calibration()
 
     def __init__(self) -> None:
         self.heard = 0
 
-    def detect_language(
-        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]
-    ) -> tuple[str | None, float | None]:
-        """English."""
-        assert len(tracks) == len(regions)
-        return "en", 0.9
+    def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
+        """Hear them."""
+        return [self._recognize(call) for call in calls]
 
-    def transcribe(
-        self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
-    ) -> list[Segment]:
-        """Hear it."""
-        assert ((), "en") == (regions, language), "a tone is no speech"
-        if track.duration_s == CURSED_S:
-            message = "the model broke"
-            raise RuntimeError(message)
-        self.heard += channel == 0
-        spoken = words(f"{SPOKEN} indeed", 0.1, track.duration_s - 0.1)
-        return [segment(*spoken, channel=channel)] if np.abs(track.read()).max() > 0 else []
+    def _recognize(self, call: CallSpeech) -> Recognition | Exception:
+        assert {()} == {channel.regions for channel in call.channels}, "a tone is no speech"
+        if call.channels[0].track.duration_s == CURSED_S:
+            return RuntimeError("the model broke")
+        self.heard += 1
+        segments = tuple(
+            segment(*words(f"{SPOKEN} indeed", 0.1, channel.track.duration_s - 0.1), channel=index)
+            for index, channel in enumerate(call.channels)
+            if np.abs(channel.track.read()).max() > 0
+        )
+        counts = RecognitionCounts(chunks=len(segments))
+        return Recognition(segments, "en", 0.9, {"en": 1.0} if segments else {}, counts=counts)
 
 
 class StandInDiarizer:

@@ -40,12 +40,14 @@ turns = st.lists(
 
 @st.composite
 def segments(draw: st.DrawFn, channels: int = 2) -> list[Segment]:
-    """Segments of a call in any order, with words of any times, each of which has a text of its own."""
+    """Segments of a call in any order and any language, with words of any times, each with a text of its own."""
     number = count()
+    languages = st.sampled_from(["en", "de"])
+    doubts = st.lists(st.sampled_from(["repetitive", "unsure", "too_fast"]), max_size=2, unique=True).map(tuple)
     held = st.lists(st.tuples(milliseconds, st.integers(0, 2000), st.sampled_from(["", ".", "?"])), max_size=6)
     return [
         segment(*[Word(f"w{next(number)}{mark}", start / 1000, (start + length) / 1000, 0.9)
-                  for start, length, mark in group], channel=channel)
+                  for start, length, mark in group], channel=channel, language=draw(languages), flags=draw(doubts))
         for channel, group in draw(st.lists(st.tuples(st.integers(0, channels - 1), held), max_size=6))
         if group
     ]  # fmt: skip
@@ -146,9 +148,12 @@ def test_the_speaker_of_a_word(start: float, end: float, by: list[Turn], speaker
 
 @given(segments(), turns, st.sampled_from([0.2, 1.5, 30.0]))
 def test_every_word_is_in_exactly_one_utterance(found: list[Segment], by: list[Turn], max_pause_s: float) -> None:
-    """Utterances are ordered by start, numbered from 0, span their words, and hold each word once, unchanged."""
+    """Utterances are ordered by start, numbered from 0, span their words, and hold each word once, unchanged.
+
+    Each is of one speaker, on one channel, in one language, and has the doubts of all its words' segments.
+    """
     spoken = attribute_by_turns(found, by)
-    utterances = to_utterances(spoken, (0, 1), "en", max_pause_s)
+    utterances = to_utterances(spoken, (0, 1), max_pause_s)
     held = [own for item in utterances for own in item.words]
     assert Counter(words_of(found)) == Counter(held)
     assert list(range(len(utterances))) == [item.index for item in utterances]
@@ -158,9 +163,11 @@ def test_every_word_is_in_exactly_one_utterance(found: list[Segment], by: list[T
         assert item.words
         assert (item.start, item.end) == (min(w.start for w in item.words), max(w.end for w in item.words))
         assert " ".join(w.text for w in item.words) == item.text
-        assert {(item.speaker, item.channel)} == {
-            (by_word[w.text].speaker, by_word[w.text].segment.channel) for w in item.words
-        }
+        held_in = [by_word[w.text].segment for w in item.words]
+        assert {item.speaker} == {by_word[w.text].speaker for w in item.words}
+        assert {(item.channel, item.language)} == {(one.channel, one.language) for one in held_in}
+        assert {flag for one in held_in for flag in one.flags} == set(item.flags)
+        assert len(set(item.flags)) == len(item.flags)
         assert all(after.start - before.end <= max_pause_s for before, after in pairwise(item.words))
         assert all(before.start <= after.start for before, after in pairwise(item.words))
 
@@ -170,8 +177,8 @@ def test_the_order_of_segments_does_not_matter(found: list[Segment], by: list[Tu
     """Utterances are those of the call, not of the order in which its channels were decoded."""
     held = words_of(found)
     assume(len(held) == len({(item.start, item.end) for item in held}))
-    forward = to_utterances(attribute_by_turns(found, by), (0, 1), "en", MAX_PAUSE_S)
-    backward = to_utterances(attribute_by_turns(found[::-1], by), (0, 1), "en", MAX_PAUSE_S)
+    forward = to_utterances(attribute_by_turns(found, by), (0, 1), MAX_PAUSE_S)
+    backward = to_utterances(attribute_by_turns(found[::-1], by), (0, 1), MAX_PAUSE_S)
     assert [(item.text, item.speaker) for item in forward] == [(item.text, item.speaker) for item in backward]
 
 
@@ -189,14 +196,58 @@ def texts(utterances: Sequence[Utterance]) -> list[tuple[str, str]]:
 def test_a_change_of_speaker_cuts() -> None:
     """In one channel, each change of speaker starts a new utterance."""
     spoken = [*said(A, *words("hello there")), *said(B, *words("hi", 0.8)), *said(A, *words("so", 1.2))]
-    assert [(A, "hello there"), (B, "hi"), (A, "so")] == texts(to_utterances(spoken, (0,), "en", MAX_PAUSE_S))
+    assert [(A, "hello there"), (B, "hi"), (A, "so")] == texts(to_utterances(spoken, (0,), MAX_PAUSE_S))
 
 
 @pytest.mark.parametrize(("pause_s", "pieces"), [(0.0, 1), (1.0, 1), (1.5, 1), (1.501, 2), (30.0, 2)])
 def test_a_long_pause_cuts(pause_s: float, pieces: int) -> None:
     """A pause longer than the setting starts a new utterance, one of exactly that length does not."""
     spoken = said(A, word("one", 0.0, 0.5), word("two", 0.5 + pause_s, 1.0 + pause_s))
-    assert pieces == len(to_utterances(spoken, (0,), "en", MAX_PAUSE_S))
+    assert pieces == len(to_utterances(spoken, (0,), MAX_PAUSE_S))
+
+
+def test_a_change_of_language_cuts() -> None:
+    """What one speaker says in two languages without a pause are two utterances, each written as its language is."""
+    spoken = [
+        *said(A, *words("hello there")),
+        *said(A, *words("moshi moshi", 0.8), language="ja"),
+        *said(A, *words("good bye", 1.6)),
+    ]
+    found = to_utterances(spoken, (0,), MAX_PAUSE_S)
+    assert [("en", "hello there"), ("ja", "moshimoshi"), ("en", "good bye")] == [
+        (item.language, item.text) for item in found
+    ]
+
+
+def test_segments_of_one_language_do_not_cut() -> None:
+    """Where one segment ends and the next begins in the same language, an utterance goes on."""
+    spoken = [*said(A, *words("guten"), language="de"), *said(A, *words("Tag", 0.4), language="de")]
+    assert [("de", "guten Tag")] == [(item.language, item.text) for item in to_utterances(spoken, (0,), MAX_PAUSE_S)]
+
+
+def test_channels_have_languages_of_their_own() -> None:
+    """A call may be held in two languages, one a channel."""
+    spoken = [
+        *said("agent", *words("hello there")),
+        *said("customer", word("hola", 0.2, 0.6), channel=1, language="es"),
+    ]
+    assert [("agent", "en"), ("customer", "es")] == [
+        (item.speaker, item.language) for item in to_utterances(spoken, (0, 1), MAX_PAUSE_S)
+    ]
+
+
+def test_flags_are_those_of_all_segments() -> None:
+    """An utterance has the doubts about every segment that holds one of its words, each once, as they come."""
+    spoken = [
+        *said(A, *words("one"), flags=("unsure",)),
+        *said(A, *words("two three", 0.4)),
+        *said(A, *words("four five six", 1.2), flags=("repetitive", "unsure")),
+        *said(B, *words("seven", 2.4), flags=("too_fast",)),
+        *said(B, *words("eight", 9.0)),
+    ]
+    assert [("unsure", "repetitive"), ("too_fast",), ()] == [
+        item.flags for item in to_utterances(spoken, (0,), MAX_PAUSE_S)
+    ]
 
 
 def test_channels_do_not_cut_a_sentence() -> None:
@@ -205,7 +256,7 @@ def test_channels_do_not_cut_a_sentence() -> None:
         *said("agent", *words("the invoice is due on Monday.", 0.0)),
         *said("customer", word("yes", 1.0, 1.3), channel=1),
     ]
-    found = to_utterances(spoken, (0, 1), "en", MAX_PAUSE_S)
+    found = to_utterances(spoken, (0, 1), MAX_PAUSE_S)
     assert [("agent", "the invoice is due on Monday."), ("customer", "yes")] == texts(found)
     assert [0, 1] == [item.channel for item in found]
 
@@ -226,23 +277,23 @@ def test_an_answer_cuts_between_sentences(first: str, answer_at: float, expected
         *said("agent", *words(first), *words("and now", 1.8)),
         *said("customer", word("yes", answer_at, answer_at + 0.3), channel=1),
     ]
-    assert expected == [item.text for item in to_utterances(spoken, (0, 1), "en", MAX_PAUSE_S)]
+    assert expected == [item.text for item in to_utterances(spoken, (0, 1), MAX_PAUSE_S)]
 
 
 def test_the_channel_is_that_of_the_file() -> None:
     """Of three channels of which the first was silent, utterances name the file's channels 1 and 2."""
     spoken = [*said("agent", word("a")), *said("customer", word("b", 1.0), channel=1)]
-    assert [1, 2] == [item.channel for item in to_utterances(spoken, (1, 2), "en", MAX_PAUSE_S)]
+    assert [1, 2] == [item.channel for item in to_utterances(spoken, (1, 2), MAX_PAUSE_S)]
 
 
 @pytest.mark.parametrize(
     ("language", "text"),
-    [("en", "ho la"), ("de", "ho la"), ("ko", "ho la"), (None, "ho la"), ("ja", "hola"), ("zh", "hola"),
-     ("yue", "hola"), ("th", "hola"), ("lo", "hola"), ("my", "hola")],
+    [("en", "ho la"), ("de", "ho la"), ("ko", "ho la"), ("ja", "hola"), ("zh", "hola"), ("yue", "hola"),
+     ("th", "hola"), ("lo", "hola"), ("my", "hola")],
 )  # fmt: skip
-def test_languages_join_words_as_they_write(language: str | None, text: str) -> None:
+def test_languages_join_words_as_they_write(language: str, text: str) -> None:
     """Languages that are written without spaces are joined without; the words stay as they are."""
-    (found,) = to_utterances(said(A, *words("ho la")), (0,), language, MAX_PAUSE_S)
+    (found,) = to_utterances(said(A, *words("ho la"), language=language), (0,), MAX_PAUSE_S)
     assert (text, language, ("ho", "la")) == (found.text, found.language, tuple(item.text for item in found.words))
 
 
@@ -257,14 +308,14 @@ def test_the_overlap_flag(other_speaker: str, other_start: float, overlap: bool)
         *said(A, word("one", 0.0, 1.0)),
         *said(other_speaker, word("two", other_start, other_start + 1.0), channel=1),
     ]
-    assert [overlap, overlap] == [item.overlap for item in to_utterances(spoken, (0, 1), "en", MAX_PAUSE_S)]
+    assert [overlap, overlap] == [item.overlap for item in to_utterances(spoken, (0, 1), MAX_PAUSE_S)]
 
 
 def test_a_long_utterance_overlaps_with_one_that_begins_much_later() -> None:
     """Overlap is found also where many utterances lie between the two that share time."""
     talk = [word(f"w{index}", index, index + 0.9) for index in range(30)]
     yeses = [item for index in range(10) for item in said(B, word("yes", 3 * index + 0.2, 3 * index + 0.5), channel=1)]
-    found = to_utterances([*said(A, *talk), *yeses], (0, 1), "en", MAX_PAUSE_S)
+    found = to_utterances([*said(A, *talk), *yeses], (0, 1), MAX_PAUSE_S)
     assert 11 == len(found)
     assert all(item.overlap for item in found)
 
@@ -275,14 +326,14 @@ def test_confidence_and_measures_of_trust() -> None:
         *said(A, word("one", 0.0, 0.3, 0.5), avg_logprob=-1.0, no_speech_prob=0.5, compression_ratio=3.0),
         *said(A, word("two", 0.3, 0.6, 1.0), word("three", 0.6, 0.9, 0.9), avg_logprob=-0.1),
     ]
-    (found,) = to_utterances(spoken, (0,), "en", MAX_PAUSE_S)
+    (found,) = to_utterances(spoken, (0,), MAX_PAUSE_S)
     assert pytest.approx(0.8) == found.confidence
     assert (-0.1, 0.01, 1.2) == (found.avg_logprob, found.no_speech_prob, found.compression_ratio)
 
 
 def test_nothing_gives_nothing() -> None:
     """A call without words has no utterances."""
-    assert () == to_utterances([], (0,), None, MAX_PAUSE_S)
+    assert () == to_utterances([], (0,), MAX_PAUSE_S)
     assert [] == attribute_by_turns([], [turn()]) == attribute_by_channel([], ["agent"])
 
 

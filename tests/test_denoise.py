@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import SECOND, noise, scratch, silence, sine, track
 
-from tasks.denoise import HeardChannel, is_better, is_candidate, listen, reduce_noise, score
+from tasks.denoise import HeardChannel, choose, is_better, is_candidate, reduce_noise, score
 from tasks.loudness import LoudnessMeter, integrated_loudness, true_peak_dbtp
 from tasks.records import DenoiseTrial, ProbeScore, Region, Samples, Segment
 from tasks.setting_groups import AudioSettings
@@ -235,11 +235,10 @@ def heard(
     """What is taken, on what evidence, and what was listened to, where the reduced sound is surer by so much."""
     listener = Listener({Path("recorded"): -0.5, Path("denoised"): -0.5 + gain})
     channel = HeardChannel(RECORDED, denoised, regions, 1, 2, 4.5)
-    segments, trial = listen(listener, channel, "de", AudioSettings(**settings))
-    assert list(regions) == [Region(one.start, one.end) for one in segments], "the whole call, once"
-    assert {(1, "de")} == {(channel, language) for _, _, channel, language in listener.heard}
+    track, trial = choose(listener, channel, "de", AudioSettings(**settings))
+    assert {(1, "de")} >= {(channel, language) for _, _, channel, language in listener.heard}
     return (
-        " ".join(sorted({one.text for one in segments})),
+        track.path.name,
         trial,
         [(name, regions) for name, regions, _, _ in listener.heard],
     )
@@ -247,29 +246,29 @@ def heard(
 
 @pytest.mark.parametrize("denoise", ["off", "auto", "always"])
 def test_without_reduced_sound_there_is_no_question(denoise: str) -> None:
-    """What is no candidate is heard as it was recorded, once."""
-    assert ("recorded", None, [("recorded", REGIONS)]) == heard(9.0, denoised=None, denoise=denoise)
+    """What is no candidate is heard as it was recorded."""
+    assert ("recorded", None, []) == heard(9.0, denoised=None, denoise=denoise)
 
 
 def test_always_asks_nobody() -> None:
-    """The reduced sound is heard, and nothing else, however unsure the recogniser is of it."""
-    assert ("denoised", None, [("denoised", REGIONS)]) == heard(-9.0, denoise="always")
+    """The reduced sound is taken, however unsure the recogniser is of it."""
+    assert ("denoised", None, []) == heard(-9.0, denoise="always")
 
 
 @pytest.mark.parametrize(("gain", "taken"), [(0.2, "denoised"), (0.01, "recorded"), (-0.2, "recorded")])
 def test_a_probe_decides_for_the_call(gain: float, taken: str) -> None:
-    """The first seconds of speech are heard both ways, then all of the call in the better one."""
+    """The first seconds of speech are heard both ways, and the better one is taken."""
     probe = (region(0, 10), region(20, 25))
     found, trial, listened = heard(gain, denoise="auto", denoise_probe_s=15.0)
-    assert (taken, [("recorded", probe), ("denoised", probe), (taken, REGIONS)]) == (found, listened)
+    assert (taken, [("recorded", probe), ("denoised", probe)]) == (found, listened)
     recorded, denoised = ProbeScore(-0.5, 1.0), ProbeScore(pytest.approx(-0.5 + gain), 1.0)
     assert DenoiseTrial(2, 4.5, 15.0, recorded, denoised, taken == "denoised") == trial
 
 
 @pytest.mark.parametrize("probe_s", [30.0, 60.0, 0.0])
 @pytest.mark.parametrize(("gain", "taken"), [(0.2, "denoised"), (0.01, "recorded")])
-def test_a_probe_of_all_is_heard_once(probe_s: float, gain: float, taken: str) -> None:
-    """Where the probe is the whole call, or is to be, neither way is decoded again."""
+def test_a_probe_of_all(probe_s: float, gain: float, taken: str) -> None:
+    """The probe may be the whole call."""
     found, trial, listened = heard(gain, denoise="auto", denoise_probe_s=probe_s)
     assert (taken, [("recorded", REGIONS), ("denoised", REGIONS)]) == (found, listened)
     assert (30.0, taken == "denoised") == (trial.probe_s, trial.applied)
@@ -277,6 +276,6 @@ def test_a_probe_of_all_is_heard_once(probe_s: float, gain: float, taken: str) -
 
 def test_nobody_speaks_nobody_listens() -> None:
     """A channel without speech is no trial."""
-    found = listen(Listener({RECORDED.path: 0.0}), HeardChannel(RECORDED, DENOISED, (), 0, 0, None), None,
+    found = choose(Listener({RECORDED.path: 0.0}), HeardChannel(RECORDED, DENOISED, (), 0, 0, None), None,
                    AudioSettings(denoise="auto"))  # fmt: skip
-    assert ([], None) == found
+    assert (RECORDED, None) == found

@@ -101,6 +101,7 @@ def test_json() -> None:
     document = json.loads(text("json", *TALK))
     call, utterances = document["call"], document["utterances"]
     assert ("call-7", "transcribed", {"SPEAKER_00": 0.8}) == (call["call_id"], call["outcome"], call["talk_s"])
+    assert ({"en": 1.0}, 3) == (call["languages"], call["recognition"]["chunks"])
     assert "2026-10-05 09:30:00+00:00" == call["started_at"]
     assert None not in call.values()
     assert "error" not in call

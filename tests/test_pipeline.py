@@ -26,6 +26,7 @@ from tasks.errors import (
     StorageUnavailable,
     TooLarge,
 )
+from tasks.heard import CallSpeech
 from tasks.models import Models
 from tasks.pipeline import Fetch, channel_speakers, process
 from tasks.records import (
@@ -35,6 +36,7 @@ from tasks.records import (
     Failure,
     Outcome,
     PlannedCall,
+    Recognition,
     Region,
     Samples,
     Segment,
@@ -85,12 +87,30 @@ class SimpleRecognizer:
     before: Callable[[Track], None] = nothing
     prefers_denoised: float = 0.0
 
-    def detect_language(
-        self, tracks: Sequence[Track], regions: Sequence[tuple[Region, ...]]
-    ) -> tuple[str | None, float | None]:
-        """English, where anything is said."""
-        assert len(tracks) == len(regions)
-        return ("en", 0.9) if any(regions) else (None, None)
+    def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
+        """Each call in turn: English, where anything is said and nothing else is known; an error is its call's own."""
+        found: list[Recognition | Exception] = []
+        for call in calls:
+            try:
+                found.append(self._recognition(call))
+            except DeviceError:
+                raise
+            except Exception as error:  # noqa: BLE001
+                found.append(error)
+        return found
+
+    def _recognition(self, call: CallSpeech) -> Recognition:
+        segments = [
+            segment
+            for channel, source in enumerate(call.channels)
+            if source.regions
+            for segment in self.transcribe(source.track, source.regions, channel, call.hints.language)
+        ]
+        segments.sort(key=lambda item: item.start)
+        if not segments:
+            return Recognition((), None, None)
+        language = call.hints.language or "en"
+        return Recognition(tuple(segments), language, None if call.hints.language else 0.9, {language: 1.0})
 
     def transcribe(
         self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
@@ -161,6 +181,12 @@ def raising(error: Exception, at: int) -> Callable[[Track], None]:
             raise error
 
     return step
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call counts as one that fills the scratch disk: piles hold one, and no more are loaded than must be."""
+    monkeypatch.setattr("tasks.pipeline.AHEAD_S", 0.0)
 
 
 # ------------------------------------------------------------------------------------------------- one good call
@@ -373,6 +399,7 @@ def test_an_unexpected_exception_is_one_calls(speech: Samples, stage: str, error
     assert found[0].transcript == found[2].transcript
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("error", [StorageRefused("no keys"), DeviceError("it is gone"), BundleError("altered")])
 @pytest.mark.parametrize("stage", ["fetch", "recognizer", "diarizer"])
 def test_a_usage_error_stops_the_run(speech: Samples, stage: str, error: Exception) -> None:
@@ -489,9 +516,40 @@ def test_no_work_no_outcome() -> None:
 # ------------------------------------------------------------------------------------------------ memory and disk
 
 
+@pytest.mark.parametrize(("most", "sizes"), [(3, [3, 3, 2]), (8, [8]), (32, [8]), (1, [1] * 8)])
+def test_calls_are_recognised_in_piles(
+    speech: Samples, most: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recogniser gets as many calls at a time as a pile holds; outcomes keep the order of the work."""
+    monkeypatch.setattr("tasks.pipeline.PILE_CALLS", most)
+    models, found = simple_models(), []
+    inner = models.recognizer.recognize
+    models.recognizer.recognize = lambda calls: found.append(len(calls)) or inner(calls)
+    recordings: dict[str, bytes | Exception] = {f"call-{number}": wav(speech) for number in range(8)}
+    assert list(recordings) == [item.call.call_id for item in processed(recordings, models)]
+    assert sizes == found
+
+
+def test_a_pile_that_fails_as_a_whole(speech: Samples) -> None:
+    """What the recogniser raises itself is told in every call's row, as a failure that passes."""
+    models = simple_models()
+
+    def broken(_: Sequence[CallSpeech]) -> list[Recognition | Exception]:
+        message = "not today"
+        raise RuntimeError(message)
+
+    models.recognizer.recognize = broken
+    found = processed({"call-1": wav(speech), "call-2": wav(speech)}, models)
+    assert [failure("processing_error", "RuntimeError: not today")] * 2 == [item.failure for item in found]
+
+
 @pytest.mark.parametrize("loader_threads", [1, 2, 3])
-def test_loading_runs_ahead_no_further_than_its_threads(speech: Samples, loader_threads: int) -> None:
-    """While the models work on a call, at most `loader_threads` further ones have been taken from the work."""
+def test_loading_runs_ahead_no_further_than_its_threads(
+    speech: Samples,
+    loader_threads: int,
+    one_at_a_time: None,  # noqa: ARG001  # a fixture
+) -> None:
+    """Of calls that are long, at most `loader_threads` are taken from the work before the models have them."""
     taken: list[str] = []
     ahead: list[int] = []
 
@@ -524,6 +582,7 @@ def test_loading_overlaps_with_the_models(speech: Samples) -> None:
     assert [True, True] == waited
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_the_models_find_tracks_and_nothing_else(speech: Samples) -> None:
     """When a call is heard, its recording and the decoded samples are gone, and so is all of the calls before."""
     models, seen, folders = simple_models(), [], list[Path]()
@@ -540,6 +599,7 @@ def test_the_models_find_tracks_and_nothing_else(speech: Samples) -> None:
     assert ["transcribed"] * 4 == [item.kind for item in found], [item.failure for item in found]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("loader_threads", [1, 3])
 def test_nothing_of_a_finished_call_stays_on_the_disk(
     tmp_path: Path, speech: Samples, loader_threads: int, monkeypatch: pytest.MonkeyPatch
@@ -600,6 +660,7 @@ def test_a_full_disk_fails_the_call_that_met_it(speech: Samples, file: str) -> N
     assert ("call-2", "transcribed") == _named(second)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_recordings_do_not_stay_on_the_disk(speech: Samples) -> None:
     """A recording is removed once it is decoded, and the scratch folder with the run, however it ends."""
     paths: list[Path] = []
@@ -730,7 +791,7 @@ def test_channels_are_tried_apart(speech: Samples) -> None:
     assert (1, 2) == tuple(one.channel for one in found.signals.channels)
     assert [2] == [trial.channel for trial in found.denoise_trials]
     assert ["denoise(noisereduce stationary: 2)"] == denoising(found)
-    assert [0, 1, 1] == [channel for channel, _, _ in recognizer.heard], "five seconds are heard both ways, whole"
+    assert [1, 1, 0, 1] == [channel for channel, _, _ in recognizer.heard], "one is heard both ways before the call is"
 
 
 @pytest.mark.long

@@ -165,6 +165,8 @@ def _numbers(found: object) -> tuple[float, float, int]:
         ([(0, 1)], [utterance("a", 0, 1), utterance("b", 5, 6)], ("unsupported_words",)),
         ([(0, 1)], [utterance("a", 0, 1, compression_ratio=2.41)], ("repetitive_text",)),
         ([(0, 1)], [utterance("a", 0, 1, compression_ratio=2.4)], ()),
+        ([(0, 1)], [utterance("a", 0, 1), utterance("b", 0, 1, flags=("unsure",))], ("suspicious_words",)),
+        ([(0, 1)], [utterance("a", 0, 1, flags=("repetitive",))], ("repetitive_text", "suspicious_words")),
         ([(0, 1)], [utterance("a", 0, 1, speaker=UNKNOWN_SPEAKER)], ("unknown_speaker",)),
         (
             [(20, 30)],
@@ -175,7 +177,8 @@ def _numbers(found: object) -> tuple[float, float, int]:
     ids=[
         "nothing wrong", "nothing at all", "low confidence", "just enough confidence", "3.5 s without words",
         "2.5 s without words", "under a tenth without words", "over a tenth without words", "no words at all",
-        "words without speech", "repetition", "no repetition", "nobody's word", "everything",
+        "words without speech", "repetition", "no repetition", "a doubt", "a loop", "nobody's word",
+        "everything",
     ],
 )  # fmt: skip
 def test_reasons_for_review(speech: list[tuple[float, float]], talk: list[Utterance], reasons: tuple[str, ...]) -> None:
@@ -183,6 +186,19 @@ def test_reasons_for_review(speech: list[tuple[float, float]], talk: list[Uttera
     found = assess([tuple(region(*item) for item in speech)], (0,), talk)
     assert reasons == found.review_reasons
     assert bool(reasons) == found.review
+
+
+@pytest.mark.parametrize(("words", "reasons"), [(0, ()), (1, ("set_aside_text",)), (40, ("set_aside_text",))])
+def test_text_that_was_set_aside(words: int, reasons: tuple[str, ...]) -> None:
+    """A call in which anything was written where nobody speaks is to be looked at, also where it has no words left."""
+    assert reasons == assess([()], (0,), [], set_aside_words=words).review_reasons
+    assert reasons == assess([(region(0, 1),)], (0,), [utterance("a", 0, 1)], set_aside_words=words).review_reasons
+
+
+def test_reasons_of_recording_and_recognition_come_together() -> None:
+    """Those of the recording first."""
+    found = assess([()], (0,), [], ("damaged_audio",), set_aside_words=2)
+    assert ("damaged_audio", "set_aside_text") == found.review_reasons
 
 
 def test_confidence_is_the_mean_of_words() -> None:

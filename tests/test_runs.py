@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from tasks.dataset import Change, DataSet
 from tasks.errors import PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
-from tasks.records import CopiedAudio, PlannedCall
+from tasks.records import CopiedAudio, PlannedCall, RecognitionCounts
 from tasks.runs import (
     RunHead,
     RunSummary,
@@ -36,6 +36,7 @@ from tasks.runs import (
     read_head,
     read_job,
     reconcile,
+    summary_rows,
     write_certificate,
     write_plan,
     write_unplanned,
@@ -207,16 +208,20 @@ def test_not_accounted(change: dict[str, Any]) -> None:
 
 def test_certificate(storage: Storage) -> None:
     """The certificate lies beside the plan and says what was planned, what came of it, and with which versions."""
-    uri = write_certificate(storage, head(), _summary(), {"callscribe": "0.1.0"})
+    counts = {"chunks": 9, "retried": 4, "improved": 3, "suspicious": 1, "set_aside_words": 2}
+    uri = write_certificate(storage, head(), _summary(recognition=counts), {"callscribe": "0.1.0"})
     assert storage.object_uri(f"_runs/{NOW}/certificate.json") == uri
     written = json.loads(storage.get(f"_runs/{NOW}/certificate.json").data)
     assert (NOW, {"callscribe": "0.1.0"}) == (written["run"]["run_id"], written["versions"])
     assert (2, True) == (written["result"]["outcomes"]["transcribed"], written["result"]["accounted"])
+    assert counts == written["result"]["recognition"]
 
 
 def _rows(call_id: str, fate: str, run_id: str, etag: str | None = None) -> CallRows:
     call = call_ref(call_id, **({"etag": etag} if etag else {}))
-    changes: dict[str, Any] = {"no_speech": {"transcript": transcript([])}}.get(fate, {})
+    heard = transcript(recognition=RecognitionCounts(7, 4, 3, 1, 0))
+    silent = transcript([], recognition=RecognitionCounts(2, 0, 0, 0, 5))
+    changes: dict[str, Any] = {"transcript": silent if fate == "no_speech" else heard}
     if fate not in {"transcribed", "no_speech"}:
         changes = {"transcript": None, "failure": failure(fate)}
     return rows_of(outcome(call, duration_s=10.0, **changes), provenance(run_id=run_id))
@@ -305,6 +310,14 @@ def test_every_object_is_accounted_for(fates: list[str]) -> None:
     assert (lost == 0) == summary.accounted
     assert 10.0 * (count["transcribed"] + count["no_speech"]) == summary.audio_s
     assert 12.346 == summary.wall_s
+    heard, silent = count["transcribed"], count["no_speech"]
+    assert {
+        "chunks": 7 * heard + 2 * silent,
+        "retried": 4 * heard,
+        "improved": 3 * heard,
+        "suspicious": heard,
+        "set_aside_words": 5 * silent,
+    } == summary.recognition
 
 
 def test_a_call_that_was_never_planned_is_noticed(storage: Storage) -> None:
@@ -323,6 +336,33 @@ def test_what_other_runs_did_is_not_counted(storage: Storage) -> None:
     summary = reconcile(data, planned_head, jobs, 1.0)
     assert {"transcribed": 2} == summary.outcomes
     assert summary.accounted
+
+
+def test_rows_without_counts_of_recognition(storage: Storage) -> None:
+    """A row that older code wrote in the same run counts as nothing."""
+    data = DataSet(storage)
+    planned_head, jobs = _play(data, ["transcribed", "never_committed"])
+    older = _rows("c1", "transcribed", NOW)
+    data.commit(MONTH, shard_of("c1", SHARDS), SHARDS, [CallRows(older.call | {"recognition": None}, older.utterances)])
+    summary = reconcile(data, planned_head, jobs, 1.0)
+    assert {"transcribed": 2} == summary.outcomes
+    assert 7 == summary.recognition["chunks"]
+
+
+def test_people_read_how_calls_were_recognised() -> None:
+    """The counts have names; what is none is left out, and so is all of it where nothing was recognised."""
+    counts = RecognitionCounts(chunks=1200, retried=40, improved=30, suspicious=10, set_aside_words=0)
+    lines = [
+        ("chunks recognised", "1,200"),
+        ("  decoded again", "40"),
+        ("  improved by that", "30"),
+        ("  still suspicious", "10"),
+    ]
+    assert lines == [row for row in summary_rows(_summary(recognition=asdict(counts))) if row in lines]
+    nothing = {name for name, _ in lines} | {"words set aside (no speech)"}
+    assert not nothing & {name for name, _ in summary_rows(_summary(recognition=asdict(RecognitionCounts())))}
+    (aside,) = [value for name, value in summary_rows(_summary(recognition={"set_aside_words": 5})) if name in nothing]
+    assert "5" == aside
 
 
 def test_objects_that_are_no_calls_are_named(storage: Storage) -> None:

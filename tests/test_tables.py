@@ -24,7 +24,17 @@ from builders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.records import CallHints, DenoiseTrial, PlannedCall, ProbeScore, Provenance, Utterance, Word
+from tasks.records import (
+    CallHints,
+    DenoiseTrial,
+    PlannedCall,
+    ProbeScore,
+    Provenance,
+    RecognitionCounts,
+    SetAside,
+    Utterance,
+    Word,
+)
 from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
 from tasks.tables import (
     from_parquet,
@@ -60,7 +70,7 @@ def _values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if pa.types.is_list(kind):
         return st.none() | st.lists(_values(kind.value_type), max_size=3)
     if pa.types.is_struct(kind):
-        return st.fixed_dictionaries({field.name: _values(field.type) for field in kind})
+        return st.none() | st.fixed_dictionaries({field.name: _values(field.type) for field in kind})
     return st.none() | _VALUES[kind]
 
 
@@ -136,15 +146,43 @@ def test_write_id_survives_reading_and_writing() -> None:
     assert "second" == write_id_of(to_parquet(again, "second"))
 
 
+ADDED = {
+    "calls": ["languages", "recognition", "set_aside", "attributes"],
+    "utterances": ["translation", "words"],
+    "planned": ["languages", "hot_words", "known_sha256"],
+}
+
+
+def _older(rows: list[Row], name: str) -> bytes:
+    """A Parquet file of rows as it was written before columns were added."""
+    old = pa.schema([field for field in SCHEMAS[name] if field.name not in ADDED[name]])
+    held = [{column: row.get(column) for column in old.names} for row in rows]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(held, schema=old), sink)
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_columns_that_an_older_file_lacks_are_null(name: str) -> None:
-    """A file that was written before a column was added reads as if its calls had nothing to say there."""
+    """A file that was written before columns were added reads as if its calls had nothing to say there."""
     schema = SCHEMAS[name]
-    old = pa.schema(list(schema)[:-1])
-    row = dict.fromkeys(old.names) | {"call_id": "c"}
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row], schema=old), sink)
-    assert [row | {schema.names[-1]: None}] == from_parquet(sink.getvalue(), schema).to_pylist()
+    row = dict.fromkeys(schema.names) | {"call_id": "c"}
+    table = from_parquet(_older([row], name), schema)
+    assert schema.equals(table.schema)
+    assert [row] == table.to_pylist()
+
+
+@pytest.mark.parametrize("name", ["calls", "utterances"])
+def test_older_and_newer_rows_in_one_file(name: str) -> None:
+    """What older code wrote takes rows of today, and both come back."""
+    found = rows_of(outcome(), provenance())
+    new = [found.call] if name == "calls" else list(found.utterances)
+    schema = SCHEMAS[name]
+    old = dict.fromkeys(schema.names) | {"call_id": "a"}
+    both = joined(from_parquet(_older([old], name), schema), new, ("call_id",))
+    first, *rest = from_parquet(to_parquet(both), schema).to_pylist()
+    assert old == first
+    assert table_of(new, schema).to_pylist() == rest
 
 
 def test_columns_in_another_order_and_width() -> None:
@@ -228,6 +266,34 @@ def test_trials_of_noise_reduction() -> None:
     assert [] == untried["denoise_trials"]
 
 
+def test_how_a_call_was_recognised() -> None:
+    """Language shares, counts and what was set aside come back from Parquet; a failed call has none of them."""
+    aside = (
+        SetAside(0, 1.5, 9.25, "Thanks for watching!", "no_voice", -0.5, 0.25),
+        SetAside(1, 30.0, 31.0, "you", "no_speech", -1.25, 0.75),
+    )
+    counts = RecognitionCounts(chunks=9, retried=4, improved=3, suspicious=1, set_aside_words=4)
+    heard = transcript(languages={"en": 0.75, "de": 0.25}, set_aside=aside, recognition=counts)
+    found = (outcome(transcript=heard), outcome(transcript=transcript([])), outcome(failure=failure()))
+    rows = [rows_of(one, provenance()).call for one in found]
+    spoken, silent, failed = from_parquet(to_parquet(table_of(rows, CALLS)), CALLS).to_pylist()
+    assert [("en", 0.75), ("de", 0.25)] == spoken["languages"]
+    assert counts == RecognitionCounts(**spoken["recognition"])
+    assert list(aside) == [SetAside(**one) for one in spoken["set_aside"]]
+    assert ([], RecognitionCounts(), []) == (
+        silent["languages"],
+        RecognitionCounts(**silent["recognition"]),
+        silent["set_aside"],
+    )
+    assert [None] * 3 == [failed[name] for name in ("languages", "recognition", "set_aside")]
+
+
+def test_every_count_and_every_field_has_a_column() -> None:
+    """The structs of `calls` hold what the records hold, by the same names, in the same order."""
+    assert [field.name for field in fields(RecognitionCounts)] == [one.name for one in CALLS.field("recognition").type]
+    assert [field.name for field in fields(SetAside)] == [one.name for one in CALLS.field("set_aside").type.value_type]
+
+
 def test_every_field_of_a_provenance_is_in_the_row() -> None:
     """What a row says of where it comes from is all there."""
     said = provenance(job=7, attempt=2, device="H100", compute_type="float16")
@@ -261,7 +327,8 @@ def test_roles_only_of_separate_channels(layout: str, expected: list[str] | None
 
 def test_rows_of_utterances() -> None:
     """Utterances carry everything that the record holds, and the call's transcript_id."""
-    said = replace(utterance("Grüß Gott", 1.5, speaker="agent", channel=1, overlap=True), flags=("doubtful",))
+    said = replace(utterance("Grüß Gott", 1.5, speaker="agent", channel=1, overlap=True), flags=("unsure",))
+    said = replace(said, language="de", translation="Good day")
     rows = rows_of(outcome(transcript=transcript([said, utterance()])), provenance())
     first = rows.utterances[0]
     assert [0, 1] == [row["index"] for row in rows.utterances]
@@ -270,7 +337,7 @@ def test_rows_of_utterances() -> None:
     for field in fields(Utterance):
         if field.name not in {"index", "words", "flags"}:
             assert getattr(said, field.name) == first[field.name]
-    assert ["doubtful"] == first["flags"]
+    assert ["unsure"] == first["flags"]
     assert list(said.words) == [Word(**held) for held in first["words"]]
     assert UTTERANCES.names == list(first)
 
@@ -316,6 +383,8 @@ _hints = st.builds(
     language=st.none() | st.sampled_from(["en", "de"]),
     channel_roles=st.lists(_text, max_size=3).map(tuple),
     speakers=st.none() | st.integers(1, 9),
+    languages=st.lists(st.sampled_from(["en", "de", "yue"]), max_size=3).map(tuple),
+    hot_words=st.lists(_text, max_size=3).map(tuple),
 )
 _planned = st.builds(
     planned_call,
@@ -342,6 +411,12 @@ def test_a_plan_comes_back(work: list[PlannedCall]) -> None:
     """The calls of a job are read as they were planned, in order."""
     content = to_parquet(table_of(planned_rows(work), PLANNED))
     assert work == planned_calls(from_parquet(content, PLANNED))
+
+
+def test_an_older_plan_comes_back() -> None:
+    """A plan that was written before there were hints of languages and hot words says that there are none."""
+    work = [planned_call(call_ref(hints=CallHints("de", ("agent",), 2)))]
+    assert work == planned_calls(from_parquet(_older(planned_rows(work), "planned"), PLANNED))
 
 
 def _words(*texts: str | None) -> list[Row]:

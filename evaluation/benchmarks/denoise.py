@@ -2,7 +2,7 @@
 
 The mixtures of `evaluation.benchmarks.mixtures` (calls and sentences with noise at known SNRs), as they are, and the
 calls that were recorded noisy. Every mixture is loaded as any recording is; its speech is recognised as recorded and
-with noise reduced, in its known language, and `auto` is decided by `tasks.denoise.listen` itself. Speech regions are
+with noise reduced, in its known language, and `auto` is decided by `tasks.denoise.choose` itself. Speech regions are
 those of the recorded sound in all three.
 
 Without FOLDER, the demo's calls alone. What was heard is kept in `--log`, one JSON line for each mixture: an
@@ -32,7 +32,7 @@ from evaluation.normalise import NORMALISER
 from tasks.audio import prepare
 from tasks.bundles import open_bundle
 from tasks.decoding import DecodeOptions, decode_to_file
-from tasks.denoise import HeardChannel, is_better, is_candidate, listen, reduce_noise
+from tasks.denoise import HeardChannel, choose, is_better, is_candidate, reduce_noise
 from tasks.devices import open_device, usable_cores
 from tasks.models import load_recognizer
 from tasks.recognize import Recognizer
@@ -101,7 +101,7 @@ def hear(mixture: Mixture, recognizer: Recognizer, settings: Settings) -> Heard:
         remembering = Remembering(recognizer)
         channel = HeardChannel(track, denoised, regions, 0, 0, snr_db)
         language = mixture.clip.language
-        _, trial = listen(remembering, channel, language, _with_denoise(settings, "auto").audio)
+        _, trial = choose(remembering, channel, language, _with_denoise(settings, "auto").audio)
         recorded_texts, denoised_texts = (
             tuple(segment.text for segment in remembering.transcribe(heard, regions, 0, language))
             for heard in (track, denoised)

@@ -28,11 +28,12 @@ from tasks.crosstalk import find_crosstalk
 from tasks.decoder import DecoderPool
 from tasks.decoding import DecodeOptions
 from tasks.devices import Device
+from tasks.heard import CallSpeech
 from tasks.local import local_calls
 from tasks.loudness import LoudnessMeter, integrated_loudness, true_peak_dbtp
 from tasks.models import Models
 from tasks.pipeline import process
-from tasks.records import CallRef, PlannedCall, Region, Segment
+from tasks.records import CallRef, PlannedCall, Recognition, Region
 from tasks.settings import Settings
 from tasks.signals import measure as measure_signals
 from tasks.tracks import Recording, Track
@@ -55,23 +56,9 @@ class Loading:
 class DeafRecognizer:
     """Stands in for the recogniser, and hears nothing: what remains of a run is loading."""
 
-    def detect_language(
-        self,
-        tracks: Sequence[Track],  # noqa: ARG002  # a recogniser's signature
-        regions: Sequence[tuple[Region, ...]],  # noqa: ARG002
-    ) -> tuple[str | None, float | None]:
-        """None."""
-        return None, None
-
-    def transcribe(
-        self,
-        track: Track,  # noqa: ARG002
-        regions: tuple[Region, ...],  # noqa: ARG002
-        channel: int,  # noqa: ARG002
-        language: str | None,  # noqa: ARG002
-    ) -> list[Segment]:
+    def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
         """Nothing."""
-        return []
+        return [Recognition((), None, None) for _ in calls]
 
 
 def load_all(name: str, path: Path, calls: int, settings: Settings) -> Loading:

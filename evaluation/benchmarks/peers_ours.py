@@ -1,0 +1,92 @@
+"""A whole process of ours, without diarization: one of the programs of `peers`.
+
+    python -m evaluation.benchmarks.peers_ours OUT FILE… --threads 2
+
+Everything else is what every run does: decoding in a child process, loudness, detection of speech, measurements,
+recognition, attribution, utterances. Peers tell no speakers apart here, so that a stand-in says that one person speaks
+all the time, and the models of diarization are not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tasks.bundles import open_bundle
+from tasks.devices import open_device
+from tasks.diarize import Diarizer
+from tasks.local import local_calls, transcribe_files
+from tasks.models import Models, load_recognizer
+from tasks.records import Turn
+from tasks.schemas import Row
+from tasks.settings import Settings, load_settings, prepare_environment, restart_with_huge_pages
+from tasks.tracks import Track
+
+
+class OneSpeaker(Diarizer):
+    """In the diarizer's place: one turn over the whole track."""
+
+    def __init__(self) -> None:
+        """Load nothing."""
+
+    def prove(self) -> None:
+        """There is nothing to prove."""
+
+    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
+        """One turn, from the start of the track to its end in seconds."""
+        del speakers
+        return (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+
+
+def settings_for(threads: int) -> Settings:
+    """The settings of the comparison: those of the user, with device, type, beam, threads and language fixed."""
+    return load_settings(
+        overrides={
+            "models": {"device": "cpu", "compute_type": "int8"},
+            "recognizer": {"beam_size": 5, "cpu_threads": threads},
+            "archive": {"language": "en"},
+        }
+    )
+
+
+def load(settings: Settings) -> Models:
+    """Check the bundle, prove the device, load and prove the recogniser, as `load_models` does."""
+    bundle = open_bundle(settings.models.folder, settings.models.bundle)
+    device = open_device(settings.models.device, settings.models.compute_type)
+    recognizer = load_recognizer(bundle, device, settings.recognizer)
+    recognizer.prove()
+    return Models(bundle, device, recognizer, OneSpeaker())
+
+
+def segment(row: Row) -> dict[str, Any]:
+    """An utterance in the shape in which peers write a segment; times in seconds."""
+    words = [
+        {"word": word["text"], "start": word["start"], "end": word["end"], "probability": word["probability"]}
+        for word in row["words"]
+    ]
+    return {"start": row["start"], "end": row["end"], "text": row["text"], "words": words}
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder for the JSON files.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings.")],
+    threads: Annotated[int, typer.Option(help="Threads of the recogniser.", min=1)] = 2,
+) -> None:
+    """Transcribe recordings, and write a JSON file of each; those that fail are named, and have none."""
+    prepare_environment()
+    settings = settings_for(threads)
+    models = load(settings)
+    for file, found in zip(files, transcribe_files(local_calls(files, None, settings), models, settings), strict=True):
+        if found.call["outcome"] == "failed":
+            typer.echo(f"{file.name}: {found.call['error']}", err=True)
+            continue
+        content = {"segments": [segment(row) for row in found.utterances]}
+        (out / f"{file.stem}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()  # as `callscribe` does
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""Batches of like items, of a size that shrinks when memory runs out; an item that fails fails alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from threading import Lock
+from typing import TypeVar
+
+from tasks.devices import is_out_of_memory
+from tasks.errors import DeviceError
+
+T = TypeVar("T")
+Step = Callable[[Sequence[T]], None]
+_LOG = logging.getLogger(__name__)
+
+
+class Batches:
+    """How many items go through a model at once; one for each loaded model, as what it learns holds for all batches.
+
+    Attributes:
+        size: items in a full batch.
+        halvings: how often it was halved because memory ran out.
+
+    Args:
+        size: to begin with.
+        workers: batches that are worked on at a time, each in a thread of its own.
+    """
+
+    def __init__(self, size: int, workers: int = 1) -> None:
+        self.size = size
+        self.halvings = 0
+        self.workers = workers
+        self._lock = Lock()
+
+    def run(
+        self,
+        items: Iterable[T],
+        step: Step[T],
+        failed: Callable[[T, Exception], None],
+        key: Callable[[T], Hashable] = lambda _: None,
+        length: Callable[[T], float] = lambda _: 0.0,
+        most: int | None = None,
+    ) -> None:
+        """Hand every item to `step` exactly once, in batches, longest first.
+
+        A batch that runs out of memory is tried again as two halves, and all that follow are no larger. A batch that
+        fails otherwise is tried again item by item, and what fails alone goes to `failed`.
+
+        Args:
+            items: in any order.
+            step: works on a batch; what it did to a batch that it failed on does not count.
+            failed: told of an item that fails alone.
+            key: items of one batch have the same.
+            length: of an item; items of like length share a batch, so that they are done at the same time.
+            most: items in a batch, where that is less than `size`.
+
+        Raises:
+            DeviceError: memory does not suffice for one item.
+        """
+        ordered = sorted(items, key=lambda item: (repr(key(item)), -length(item)))
+        size = min(self.size, most or self.size)
+        batches: list[Sequence[T]] = []
+        for _, group in groupby(ordered, lambda item: repr(key(item))):
+            alike = list(group)
+            batches += [alike[start : start + size] for start in range(0, len(alike), size)]
+        if self.workers == 1 or len(batches) < 2:  # nothing to do side by side
+            for batch in batches:
+                self._work(batch, step, failed)
+            return
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
+            for done in [pool.submit(self._work, batch, step, failed) for batch in batches]:
+                done.result()
+
+    def _work(self, batch: Sequence[T], step: Step[T], failed: Callable[[T, Exception], None]) -> None:
+        """One batch; in pieces, where it has become too large or holds something that fails."""
+        size = self.size  # once: it may shrink between two pieces
+        if len(batch) > size:
+            for start in range(0, len(batch), size):
+                self._work(batch[start : start + size], step, failed)
+            return
+        try:
+            step(batch)
+        except Exception as error:  # noqa: BLE001  # whatever a library raises
+            if is_out_of_memory(error):
+                self._halve(len(batch), error)
+                self._work(batch, step, failed)
+            elif len(batch) == 1:
+                failed(batch[0], error)
+            else:
+                for item in batch:
+                    self._work([item], step, failed)
+
+    def _halve(self, tried: int, error: Exception) -> None:
+        if tried == 1:
+            message = f"the device has no memory for a batch of one chunk: {error}"
+            raise DeviceError(message) from error
+        with self._lock:
+            # Another worker may have halved it meanwhile.
+            if self.size >= tried:
+                self.size = tried // 2
+                self.halvings += 1
+                _LOG.warning("out of memory with a batch of %d; going on with %d", tried, self.size)

@@ -1,0 +1,86 @@
+"""Translation into English, beside the original: every utterance from its own sound.
+
+Whisper translates what it hears. Given the sound of one utterance, what it says is aligned to that utterance by
+construction, whoever else speaks before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from tasks.chunks import cut
+from tasks.heard import ChannelSpeech, HeardChunk, loads
+from tasks.records import CallHints, Region
+from tasks.tracks import Track
+from tasks.whisper import Decoding
+
+# Sound before and after an utterance that is heard with it, in seconds: word times are no cutting edges.
+MARGIN_S = 0.3
+ALL = "*"
+
+
+class Steps(Protocol):
+    """What of a recogniser is needed here."""
+
+    def decoding(self, **changes: object) -> Decoding:
+        """How text is decoded, with changes."""
+
+    def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
+        """Encode chunks."""
+
+    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+        """Decode encoded chunks to texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An utterance to translate: where it was said, and in which language (ISO 639-1)."""
+
+    track: Track
+    region: Region
+    language: str
+
+
+def wanted(language: str | None, languages: Collection[str]) -> bool:
+    """Whether what is said in a language is translated: English never, others where they are named, or all are."""
+    return language not in {None, "en"} and (ALL in languages or language in languages)
+
+
+def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float) -> list[str | None]:
+    """Translate utterances into English, in batches over all of them.
+
+    Args:
+        recognizer: its steps.
+        utterances: of any calls.
+        longest_s: longer ones are translated in pieces, cut at quiet moments.
+
+    Returns:
+        for every utterance, in order, its translation; None where it could not be translated.
+    """
+    pieces: list[list[HeardChunk]] = []
+    for index, spoken in enumerate(utterances):
+        start = max(0.0, spoken.region.start - MARGIN_S)
+        end = min(spoken.track.duration_s, spoken.region.end + MARGIN_S)
+        source = ChannelSpeech(spoken.track, (Region(start, max(start, end)),), ())
+        pieces.append(
+            [
+                HeardChunk(index, 0, source, chunk, CallHints(), language=spoken.language)
+                for chunk in cut(spoken.track, source.regions, longest_s)
+            ]
+        )
+    load = [piece for held in pieces for piece in held]
+    with ThreadPoolExecutor(1, thread_name_prefix="spectrum") as pool:
+        for part in loads([load]):
+            recognizer.encode(part, pool)
+            recognizer.write(part, recognizer.decoding(task="translate"))
+            for piece in part:
+                piece.encoded = None
+    return [_text(held) for held in pieces]
+
+
+def _text(pieces: Sequence[HeardChunk]) -> str | None:
+    texts = [piece.decoded.text.strip() for piece in pieces if piece.error is None and piece.decoded is not None]
+    return " ".join(text for text in texts if text) or None if len(texts) == len(pieces) else None
