@@ -14,6 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "evaluation" / "benchmarks"
 # The benchmarks whose whole result stands in docs/sound.md.
 OF_SOUND = ("snr", "crosstalk", "denoise", "long_calls", "codecs", "loading")
+# … and those in docs/recognition.md.
+OF_RECOGNITION = (
+    "recognition",
+    "chunking",
+    "nonspeech",
+    "word_times",
+    "calibration",
+    "hot_words",
+    "languages",
+    "many_calls",
+    "peers",
+)
 
 
 def tables() -> dict[Path, dict[str, str]]:
@@ -34,10 +46,13 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "README.md": {"scores": scores, "settings": settings},
         ROOT / "docs" / "data-set.md": columns,
         ROOT / "docs" / "formats.md": {"formats": formats},
-        ROOT / "docs" / "sound.md": {
-            name: (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") for name in OF_SOUND
-        },
+        ROOT / "docs" / "sound.md": _results(OF_SOUND),
+        ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
     }
+
+
+def _results(names: Iterable[str]) -> dict[str, str]:
+    return {name: (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8") for name in names}
 
 
 def filled(text: str, generated: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ begins a second later moves no cut far.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from tasks.records import Region, Samples
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
 
 WINDOW_S = 30.0
-# A region that is longer than a chunk is cut at its quietest moment between this share of a chunk and all of it.
-CUT_FROM = 0.5
+# A region that is longer than a chunk is cut into equal pieces, each at the quietest moment that lies no further from
+# where it would end than this share of it. Where fewer seconds than these are left to choose from, it is one piece more.
+CUT_AROUND = 0.4
+LEAST_ROOM_S = 4.0
 # The quietest moment is the middle of the quietest stretch of so many seconds.
 QUIET_S = 0.1
 
@@ -143,10 +146,21 @@ def quietest(track: Track, region: Region) -> float:
 
 
 def _pieces(track: Track, region: Region, longest_s: float) -> Iterator[Region]:
-    """A region, or pieces of it that are no longer than that, cut at quiet moments."""
+    """A region, or pieces of it that are no longer than that, cut at quiet moments, about as long as each other."""
     start = region.start
-    while region.end - start > longest_s:
-        moment = quietest(track, Region(start + CUT_FROM * longest_s, start + longest_s))
+    while (left_s := region.end - start) > longest_s:
+        pieces = math.ceil(left_s / longest_s)
+        room = _room(left_s, pieces, longest_s)
+        if room.duration_s < min(LEAST_ROOM_S, longest_s / 4):
+            room = _room(left_s, pieces + 1, longest_s)
+        moment = quietest(track, Region(start + room.start, start + room.end))
         yield Region(start, moment)
         start = moment
     yield Region(start, region.end)
+
+
+def _room(left_s: float, pieces: int, longest_s: float) -> Region:
+    """Where the first of so many pieces may end, in seconds from its start, so that the others can hold the rest."""
+    equal_s = left_s / pieces
+    first = max(left_s - (pieces - 1) * longest_s, (1 - CUT_AROUND) * equal_s)
+    return Region(first, max(first + 2 * QUIET_S, min(longest_s, (1 + CUT_AROUND) * equal_s)))

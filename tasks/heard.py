@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -79,7 +80,11 @@ class HeardChunk:
     def voices(self) -> list[Region]:
         """Where a voice is heard in it, in order."""
         if self._voices is None:
-            self._voices = within(self.source.voices, self.chunk.regions)
+            # A long channel has thousands of them, of which a chunk holds a few.
+            all_of_them, start, end = self.source.voices, self.chunk.start, self.chunk.end
+            first = max(bisect_left(all_of_them, Region(start, start)) - 1, 0)
+            last = bisect_left(all_of_them, Region(end, end))
+            self._voices = within(all_of_them[first:last], self.chunk.regions)
         return self._voices
 
     def part(self, chunk: Chunk, language: str = "") -> HeardChunk:

@@ -66,7 +66,11 @@ class Hypothesis:
 
 
 def find_faults(
-    words: Sequence[Word], avg_logprob: float, compression_ratio: float, voices: Sequence[Region], duration_s: float
+    words: Sequence[Word],
+    avg_logprob: float,
+    compression_ratio: float,
+    voices: Sequence[Region],
+    duration_s: float = 0.0,
 ) -> tuple[tuple[str, ...], float]:
     """What is suspicious about a chunk's words.
 

@@ -246,7 +246,8 @@ def _translated(
     if not asked:
         return utterances
     tracks = dict(zip(attempt.sound.source_channels, attempt.heard, strict=True))
-    spoken = [Spoken(tracks[item.channel], Region(item.start, item.end), str(item.language)) for item in asked]
+    hints = attempt.planned.call.hints
+    spoken = [Spoken(tracks[item.channel], Region(item.start, item.end), str(item.language), hints) for item in asked]
     found = translate(models.recognizer, spoken, settings.recognizer.chunk_s)
     texts = dict(zip((item.index for item in asked), found, strict=True))
     return tuple(replace(item, translation=texts.get(item.index)) for item in utterances)

@@ -82,13 +82,14 @@ class Recognizer:
         return Recognizer(self._whisper, settings, self.batches, self._encoded_at_once, self.calibration)
 
     def prove(self) -> None:
-        """Encode, decode and align a second of silence.
+        """Encode, decode and align two seconds of silence.
 
         Raises:
             RuntimeError, ValueError: the model cannot run on its device.
         """
         silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
-        encoded = self._whisper.encode([self._whisper.spectrum(silence)])
+        spectrum = self._whisper.spectrum(silence)[:, : 2 * FRAMES_PER_SECOND]
+        encoded = self._whisper.encode([np.ascontiguousarray(spectrum)])
         self._whisper.languages(encoded)
         decoding = Decoding(beam_size=1)
         decoded = self._whisper.decode(encoded, [self._whisper.prompt("en", decoding)], decoding)

@@ -70,7 +70,7 @@ _SET_ASIDE = pa.struct(
         _column("start", pa.float64(), "start of what it was heard in, seconds from the start of the call"),
         _column("end", pa.float64(), "end of what it was heard in, seconds from the start of the call"),
         _column("text", pa.string(), "what the recogniser wrote"),
-        _column("reason", pa.string(), "no_voice (the detector hears none), no_speech, no_words (the decoder doubts it)"),
+        _column("reason", pa.string(), "no_voice (no voice is heard), no_speech or no_words (the decoder doubts it)"),
         _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of it"),
         _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
     ]

@@ -35,7 +35,9 @@ class ArchiveSettings(Group):
     )
     timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
     language: str | None = Field(
-        None, pattern=r"^[a-z]{2,3}$", description="Language of every call (ISO 639-1); detected per call when unset."
+        None,
+        pattern=r"^[a-z]{2,3}$",
+        description="Language of every call (ISO 639-1); detected for each chunk of it when unset.",
     )
     languages: tuple[str, ...] = Field(
         (), description='Languages that occur, such as `["en", "es"]`: detection chooses among them; any when empty.'

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tasks.chunks import cut
@@ -37,11 +37,12 @@ class Steps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """An utterance to translate: where it was said, and in which language (ISO 639-1)."""
+    """An utterance to translate: where it was said, in which language (ISO 639-1), and what is known of its call."""
 
     track: Track
     region: Region
     language: str
+    hints: CallHints = field(default_factory=CallHints)
 
 
 def wanted(language: str | None, languages: Collection[str]) -> bool:
@@ -67,7 +68,7 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
         source = ChannelSpeech(spoken.track, (Region(start, max(start, end)),), ())
         pieces.append(
             [
-                HeardChunk(index, 0, source, chunk, CallHints(), language=spoken.language)
+                HeardChunk(index, 0, source, chunk, spoken.hints, language=spoken.language)
                 for chunk in cut(spoken.track, source.regions, longest_s)
             ]
         )

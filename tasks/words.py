@@ -18,6 +18,11 @@ from tasks.whisper import Piece
 
 # Pieces of one word are no further apart, in seconds.
 LONGEST_GAP_S = 0.5
+# The aligner has words end, and the next begin, so much too early: the median over words whose times are known
+# (evaluation/benchmarks/word_times.md), and over the ends of speech before pauses in real calls.
+LEAD_S = 0.14
+# A word that begins no later than this after a voice does, with no other word since, begins with the voice, in seconds.
+ONSET_S = 0.3
 # A stretch without voice this long, in seconds, is no part of a word; so much of it is left at the word's edge.
 PAUSE_S = 0.25
 EDGE_S = 0.05
@@ -34,12 +39,28 @@ def to_words(pieces: Sequence[Piece], chunk: Chunk, voices: Sequence[Region], la
     """
     placed: list[tuple[str, Word]] = []
     for piece in pieces:
-        start, end = chunk.in_call(piece.start, piece.end)
-        start, end = within_voice(start, end, voices)
-        if placed:
-            start = max(start, placed[-1][1].end)
+        lead_s = min(LEAD_S, chunk.duration_s - piece.end)
+        start, end = chunk.in_call(piece.start + lead_s, piece.end + lead_s)
+        before = placed[-1][1].end if placed else chunk.start
+        start, end = within_voice(from_onset(start, before, voices), end, voices)
+        start = max(start, before)
         placed.append((piece.text, Word(piece.text.strip(), start, max(start, end), piece.probability)))
     return join_pieces(placed, language)
+
+
+def from_onset(start: float, before: float, voices: Sequence[Region]) -> float:
+    """The start of a word that is the first after a pause: that of the voice.
+
+    Args:
+        start: of the word, in seconds, as the aligner has it.
+        before: where the word before it ends.
+        voices: ordered and disjoint.
+    """
+    index = bisect_right(voices, Region(start, start)) - 1
+    if index < 0 or voices[index].end <= start:
+        return start
+    onset = voices[index].start
+    return onset if before <= onset and start - onset <= ONSET_S else start
 
 
 def within_voice(start: float, end: float, voices: Sequence[Region]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sounds import SECOND, noise, silence, track
 from speech import UNREAD, regions, spans
 
-from tasks.chunks import CUT_FROM, QUIET_S, Chunk, cut, quietest
+from tasks.chunks import CUT_AROUND, LEAST_ROOM_S, QUIET_S, Chunk, cut, quietest
 from tasks.records import Region, Samples
 from tasks.tracks import Track
 
@@ -99,15 +99,36 @@ def test_no_speech_no_chunks() -> None:
 @given(held=SPEECH, longest_s=LIMITS)
 @settings(max_examples=100, deadline=None)
 def test_cuts_are_at_quiet_moments(murmur: Track, held: tuple[Region, ...], longest_s: float) -> None:
-    """A cut is made where there is need, in the middle of the quietest tenth of what is neither short nor too long."""
+    """A cut is made where there is need, in the middle of the quietest tenth near to where equal pieces would end."""
     for whole in held:
         found = pieces(cut(murmur, (whole,), longest_s))
         assert (whole.start, whole.end) == (found[0].start, found[-1].end)
         for piece, after in pairwise(found):
-            first, last = piece.start + CUT_FROM * longest_s, piece.start + longest_s
-            assert first < piece.end == after.start < last < whole.end, "there was need"
+            left_s = whole.end - piece.start
+            assert left_s > longest_s, "there was need"
+            assert piece.end == after.start
+            fewest = ceil(left_s / longest_s)
+            rooms = [room(left_s, parts, longest_s) for parts in (fewest, fewest + 1)]
+            wide = rooms[0][1] - rooms[0][0] >= min(LEAST_ROOM_S, longest_s / 4)
+            first, last = (piece.start + second for second in rooms[not wide])
+            assert first < piece.end < last
             tenth = quietest_tenth(murmur.read_region(Region(first, last)))
             assert tenth == round((piece.end - first) / QUIET_S - 0.5)
+
+
+def room(left_s: float, parts: int, longest_s: float) -> tuple[float, float]:
+    """Between which lengths the first of so many parts may be, for it to be about equal and the rest to fit."""
+    equal_s = left_s / parts
+    first = max(left_s - (parts - 1) * longest_s, (1 - CUT_AROUND) * equal_s)
+    return first, max(first + 2 * QUIET_S, min(longest_s, (1 + CUT_AROUND) * equal_s))
+
+
+@given(whole_s=st.floats(28.1, 119.0))
+@settings(max_examples=50, deadline=None)
+def test_a_long_region_is_cut_evenly(murmur: Track, whole_s: float) -> None:
+    """Of speech without a pause, no piece is less than a third of a chunk."""
+    found = pieces(cut(murmur, (Region(0.5, 0.5 + whole_s),), 28.0))
+    assert all(28.0 / 3 <= one.duration_s <= 28.0 for one in found)
 
 
 def test_a_pause_is_where_speech_is_cut() -> None:
@@ -117,7 +138,7 @@ def test_a_pause_is_where_speech_is_cut() -> None:
         samples[round(pause_s * SECOND) : round((pause_s + 0.3) * SECOND)] = 0
     one, two, three = cut(track(samples), (region(0, 25),), 10.0)
     assert 7.0 <= one.end == two.start <= 7.3
-    assert 16.0 <= two.end == three.start <= 16.8
+    assert 16.0 <= two.end == three.start <= 16.8, "each third ends in a pause"
     assert 25.0 == three.end
 
 

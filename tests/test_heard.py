@@ -57,6 +57,16 @@ def test_the_voices_of_a_chunk() -> None:
     assert 4.0 == heard.duration_s
 
 
+@given(SPEECH, SPEECH, st.integers(0, 8), st.integers(1, 8))
+def test_a_chunk_of_a_long_channel(
+    voices: tuple[Region, ...], held: tuple[Region, ...], first: int, count: int
+) -> None:
+    """Its voices are those that lie in it, wherever in the channel it is."""
+    own = held[first : first + count]
+    if own:
+        assert within(voices, own) == HeardChunk(0, 0, ChannelSpeech(UNREAD, held, voices), Chunk(own)).voices
+
+
 def test_a_part_is_heard_anew() -> None:
     """It keeps place, channel and hints of the whole; regions and voices are its own, and nothing was found yet."""
     whole = heard_chunk(region(0, 2), region(3, 5), voices=[region(1, 4)], language="de")

@@ -115,6 +115,25 @@ def test_speech_that_was_not_heard(voices: list[tuple[float, float]], missed_s: 
     assert (("missed_speech",) if missed_s else (), pytest.approx(missed_s)) == found
 
 
+@pytest.mark.parametrize(
+    ("count", "duration_s", "expected"),
+    [
+        (5, 8.0, ("sparse",)),
+        (6, 8.0, ()),
+        (0, 28.0, ("sparse",)),
+        (19, 28.0, ("sparse",)),
+        (20, 28.0, ()),
+        (5, 7.9, ()),
+        (5, 0.0, ()),
+    ],
+)
+def test_text_that_stops_early(count: int, duration_s: float, expected: tuple[str, ...]) -> None:
+    """Fewer than seven words in ten seconds of speech, where there is much of it and its length is known."""
+    said = words(" ".join(f"w{number}" for number in range(count)))
+    voices = [Region(item.start, item.end) for item in said]
+    assert (expected, 0.0) == find_faults(said, -0.2, 1.2, voices, duration_s)
+
+
 def test_words_without_a_voice() -> None:
     """Two of them make a chunk suspicious, one does not."""
     said = words("a b c d e f g h i j")
@@ -125,7 +144,7 @@ def test_words_without_a_voice() -> None:
 def test_faults_come_in_order() -> None:
     """All of them at once, as they are named."""
     voices = (region(20, 22),)
-    assert (FAULTS, 2.0) == find_faults(words("you " * 15), -1.5, 3.0, voices)
+    assert (FAULTS, 2.0) == find_faults(words("you " * 15), -1.5, 3.0, voices, 22.0)
     assert hypothesis(faults=["unsure"]).suspicious
 
 
@@ -278,11 +297,11 @@ def test_a_word_near_a_voice_is_supported(start: float, end: float, expected: li
         (0.99, -2.0, [], "no_voice"),
         (0.01, -0.2, [(0.0, 0.05), (1.0, 1.04)], "no_voice"),
         (0.01, -0.2, [(0.0, 0.05), (1.0, 1.06)], None),
-        (0.61, -1.1, [(0.0, 1.0)], "no_speech"),
-        (0.61, -0.9, [(0.0, 1.0)], None),
-        (0.59, -1.1, [(0.0, 1.0)], None),
-        (0.60, -1.1, [(0.0, 1.0)], None),
-        (0.61, -1.0, [(0.0, 1.0)], None),
+        (0.61, -0.71, [(0.0, 1.0)], "no_speech"),
+        (0.61, -0.70, [(0.0, 1.0)], None),
+        (0.60, -0.71, [(0.0, 1.0)], None),
+        (0.61, -0.2, [(0.0, 1.0)], None),
+        (0.01, -1.5, [(0.0, 1.0)], None),
     ],
 )
 def test_where_nobody_speaks(
@@ -291,3 +310,19 @@ def test_where_nobody_speaks(
     """Where no voice is heard, or the decoder doubts both that there is speech and what it wrote."""
     found = hypothesis(no_speech_prob=no_speech_prob, avg_logprob=avg_logprob)
     assert expected == why_no_speech(found, [region(*times) for times in voices])
+
+
+@pytest.mark.parametrize(
+    ("voiced_s", "missed_s", "avg_logprob", "expected"),
+    [
+        (10.0, 5.1, -0.71, "no_words"),
+        (10.0, 5.0, -0.71, None),
+        (10.0, 5.1, -0.70, None),
+        (5.0, 4.9, -0.71, None),
+        (5.1, 4.9, -0.71, "no_words"),
+    ],
+)
+def test_where_somebody_sings(voiced_s: float, missed_s: float, avg_logprob: float, expected: str | None) -> None:
+    """Where the most of a long voice has no words, and what there is, is unlikely."""
+    found = hypothesis(avg_logprob=avg_logprob, missed_s=missed_s, faults=["missed_speech"])
+    assert expected == why_no_speech(found, (region(1.0, 1.0 + voiced_s),))

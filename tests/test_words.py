@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 from speech import regions, spans, texts
 
 from tasks.chunks import Chunk
+from tasks.heard import within
 from tasks.hypotheses import uncovered
 from tasks.records import Region, Word
 from tasks.whisper import Piece
-from tasks.words import EDGE_S, LONGEST_GAP_S, PAUSE_S, join_pieces, to_words, within_voice
+from tasks.words import EDGE_S, LEAD_S, LONGEST_GAP_S, PAUSE_S, from_onset, join_pieces, to_words, within_voice
 
 # What floats and milliseconds make of times.
 ABOUT_S = 0.0006
 
-REGIONS = regions(most=4, fewest=1, longest=60, widest=20)
 VOICES = regions(most=10, longest=12, widest=8)
+# Regions of a chunk, and the voices in them.
+SPEECH = st.tuples(regions(most=4, fewest=1, longest=60, widest=20), VOICES).map(
+    lambda found: (found[0], within(found[1], found[0]))
+)
 
 
 def pieces(*raw: str) -> list[tuple[str, Word]]:
@@ -40,6 +44,11 @@ def aligned(found: Sequence[tuple[bool, str, int]]) -> list[Piece]:
 PIECES = st.lists(
     st.tuples(st.booleans(), st.text("abc$.", min_size=1, max_size=3), st.integers(0, 20)), max_size=12
 ).map(aligned)
+
+
+def piece(text: str, start: float, end: float, probability: float = 0.9) -> Piece:
+    """What the aligner makes of what is said at a time in the chunk: it has it too early."""
+    return Piece(text, start - LEAD_S, end - LEAD_S, probability)
 
 
 def silences(item: Word, voices: Sequence[Region]) -> list[float]:
@@ -156,14 +165,43 @@ def test_a_trimmed_word_spans_no_pause(voices: tuple[Region, ...], begin: int, l
     assert (first, last) == within_voice(first, last, voices)
 
 
+# ------------------------------------------------------------------------------------------------------ from_onset
+
+
+@pytest.mark.parametrize(
+    ("start", "before", "expected"),
+    [
+        # The first word of a voice begins with it.
+        (2.2, 0.0, 2.0),
+        (2.0, 2.0, 2.0),
+        (2.3, 1.5, 2.0),
+        # Too late for that.
+        (2.31, 1.5, 2.31),
+        (3.5, 1.5, 3.5),
+        # Not the first.
+        (2.2, 2.1, 2.2),
+        # No voice has begun, or it is over.
+        (0.5, 0.0, 0.5),
+        (1.9, 1.2, 1.9),
+        (5.2, 4.0, 5.2),
+    ],
+)
+def test_a_word_begins_with_its_voice(start: float, before: float, expected: float) -> None:
+    """What follows a pause begins where the voice does: here at 1 s, at 2 s, and for a tenth of a second at 5 s."""
+    voices = [region(1.0, 1.5), region(2.0, 4.0), region(5.0, 5.1)]
+    assert expected == from_onset(start, before, voices)
+    assert start == from_onset(start, before, [])
+
+
 # -------------------------------------------------------------------------------------------------------- to_words
 
 
-@given(PIECES, REGIONS, VOICES, st.sampled_from(["en", "ja"]))
+@given(PIECES, SPEECH, st.sampled_from(["en", "ja"]))
 def test_words_follow_each_other_within_speech(
-    found: list[Piece], held: tuple[Region, ...], voices: tuple[Region, ...], language: str
+    found: list[Piece], speech: tuple[tuple[Region, ...], list[Region]], language: str
 ) -> None:
     """None begins before the last one ends, and each begins and ends in a region of the chunk."""
+    held, voices = speech
     words = to_words(found, Chunk(held), voices, language)
     assert all(item.start <= item.end for item in words)
     assert all(before.end <= after.start for before, after in pairwise(words))
@@ -171,37 +209,34 @@ def test_words_follow_each_other_within_speech(
         assert any(one.start - ABOUT_S <= moment <= one.end + ABOUT_S for one in held)
 
 
-@given(PIECES, REGIONS, VOICES, st.sampled_from(["en", "ja"]))
+@given(PIECES, SPEECH, st.sampled_from(["en", "ja"]))
 def test_all_letters_are_kept(
-    found: list[Piece], held: tuple[Region, ...], voices: tuple[Region, ...], language: str
+    found: list[Piece], speech: tuple[tuple[Region, ...], list[Region]], language: str
 ) -> None:
     """Of every piece, in order; each piece with a space before it begins a word."""
-    words = to_words(found, Chunk(held), voices, language)
-    assert "".join(piece.text.strip() for piece in found) == "".join(texts(words))
-    assert sum(piece.text.startswith(" ") for piece in found) <= len(words) <= len(found)
+    words = to_words(found, Chunk(speech[0]), speech[1], language)
+    assert "".join(item.text.strip() for item in found) == "".join(texts(words))
+    assert sum(item.text.startswith(" ") for item in found) <= len(words) <= len(found)
 
 
-@given(PIECES, REGIONS, VOICES)
-def test_no_piece_spans_a_pause(found: list[Piece], held: tuple[Region, ...], voices: tuple[Region, ...]) -> None:
+@given(PIECES, SPEECH)
+def test_no_piece_spans_a_pause(found: list[Piece], speech: tuple[tuple[Region, ...], list[Region]]) -> None:
     """Where a voice is heard under a piece, it keeps to it, and to one region."""
+    held, voices = speech
     for item in to_words(found, Chunk(held), voices, "ja"):
         assert any(one.start - ABOUT_S <= item.start and item.end <= one.end + ABOUT_S for one in held)
         if is_voiced(item, voices):
             assert all(silent_s < PAUSE_S + ABOUT_S for silent_s in silences(item, voices))
 
 
-@given(PIECES, REGIONS, VOICES)
-def test_a_joined_word_spans_no_long_pause(
-    found: list[Piece], held: tuple[Region, ...], voices: tuple[Region, ...]
-) -> None:
+@given(PIECES, SPEECH)
+def test_a_joined_word_spans_no_long_pause(found: list[Piece], speech: tuple[tuple[Region, ...], list[Region]]) -> None:
     """A pause within it is at most what may lie between the pieces of a word, and what was left at their edges."""
-    for item in to_words(found, Chunk(held), voices, "en"):
-        own = [
-            piece
-            for piece in to_words(found, Chunk(held), voices, "ja")
-            if item.start <= piece.start and piece.end <= item.end
-        ]
-        if all(is_voiced(piece, voices) for piece in own):
+    chunk, voices = Chunk(speech[0]), speech[1]
+    alone = to_words(found, chunk, voices, "ja")
+    for item in to_words(found, chunk, voices, "en"):
+        own = [one for one in alone if item.start <= one.start and one.end <= item.end]
+        if all(is_voiced(one, voices) for one in own):
             longest_s = LONGEST_GAP_S + 2 * max(EDGE_S, PAUSE_S)
             assert all(silent_s <= longest_s + ABOUT_S for silent_s in silences(item, voices))
         assert all(after.start - before.end <= LONGEST_GAP_S + ABOUT_S for before, after in pairwise(own))
@@ -209,7 +244,7 @@ def test_a_joined_word_spans_no_long_pause(
 
 def test_a_pause_goes_to_no_word() -> None:
     """The aligner gives the second of silence to the word after it: here it begins where the voice does."""
-    found = [Piece(" hello", 0.0, 0.5, 0.8), Piece(" there", 0.5, 2.0, 0.9), Piece(".", 2.0, 2.1, 0.7)]
+    found = [piece(" hello", 0.0, 0.5, 0.8), piece(" there", 0.5, 2.0, 0.9), piece(".", 2.0, 2.1, 0.7)]
     voices = (region(10.0, 10.5), region(11.5, 12.0))
     expected = (word("hello", 10.0, 10.5, 0.8), word("there.", 11.45, 12.1, 0.7))
     assert expected == to_words(found, Chunk((region(10.0, 13.0),)), voices, "en")
@@ -218,15 +253,31 @@ def test_a_pause_goes_to_no_word() -> None:
 def test_times_are_those_of_the_call() -> None:
     """Silence that was taken out is counted again; a piece over the cut lies where its middle is."""
     chunk = Chunk((region(1, 3), region(10, 12)))
-    found = [Piece(" early", 1.7, 2.1, 0.9), Piece(" late", 2.1, 2.6, 0.9), Piece(" end", 3.9, 4.4, 0.9)]
-    assert [("early", 2.7, 3.0), ("late", 10.1, 10.6), ("end", 11.9, 12.0)] == [
+    found = [piece(" early", 1.7, 2.1), piece(" late", 2.5, 2.6), piece(" end", 3.7, 4.0)]
+    assert [("early", 2.7, 3.0), ("late", 10.5, 10.6), ("end", 11.7, 12.0)] == [
         (item.text, item.start, item.end) for item in to_words(found, chunk, chunk.regions, "en")
     ]
 
 
+def test_the_first_word_after_a_pause() -> None:
+    """It begins with the voice, a little before the aligner has it; the next one does not."""
+    chunk = Chunk((region(1, 3), region(10, 12)))
+    found = [piece(" one", 0.2, 0.5), piece(" two", 0.5, 2.0), piece(" three", 2.2, 2.5)]
+    assert [(1.0, 1.5), (1.5, 3.0), (10.0, 10.5)] == [
+        (item.start, item.end) for item in to_words(found, chunk, chunk.regions, "en")
+    ]
+
+
+def test_what_the_aligner_has_at_the_end_stays_there() -> None:
+    """What it has too early is moved no farther than there is sound."""
+    found = [Piece(" one", 0.5, 1.9, 0.9), Piece(" two", 1.9, 2.0, 0.9)]
+    words = to_words(found, Chunk((region(0, 2),)), (region(0, 2),), "en")
+    assert [(0.6, 2.0), (2.0, 2.0)] == [(item.start, item.end) for item in words]
+
+
 def test_pieces_in_one_place_do_not_go_back() -> None:
-    """What trimming puts before the end of the last word becomes a moment at that end."""
-    found = [Piece(" one", 0.0, 2.0, 0.9), Piece(" two", 1.0, 1.5, 0.9), Piece(" three", 1.9, 2.5, 0.9)]
+    """What would end before the last word does becomes a moment at that end."""
+    found = [piece(" one", 0.0, 2.0), piece(" two", 1.0, 1.5), piece(" three", 1.9, 2.5)]
     words = to_words(found, Chunk((region(0, 3),)), (region(0, 3),), "en")
     assert [(0.0, 2.0), (2.0, 2.0), (2.0, 2.5)] == [(item.start, item.end) for item in words]
 
@@ -234,9 +285,9 @@ def test_pieces_in_one_place_do_not_go_back() -> None:
 def test_two_words_over_a_cut_stay_two() -> None:
     """Pieces of one word that lie in two regions, with a pause between, are said apart."""
     chunk = Chunk(spans([(0, 2), (3, 2)]))
-    found = [Piece(" 4471", 1.0, 2.0, 0.9), Piece("90", 2.0, 3.0, 0.9)]
+    found = [piece(" 4471", 1.0, 2.0), piece("90", 2.0, 3.0)]
     assert ["4471", "90"] == texts(to_words(found, chunk, chunk.regions, "en"))
-    assert ["44", "71"] == texts(to_words([Piece("44", 0, 1, 0.9), Piece("71", 1, 2, 0.9)], chunk, (), "zh"))
+    assert ["44", "71"] == texts(to_words([piece("44", 0, 1), piece("71", 1, 2)], chunk, (), "zh"))
 
 
 def test_no_pieces_no_words() -> None:
