@@ -71,8 +71,13 @@ class Batches:
                 self._work(batch, step, failed)
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
-            for done in [pool.submit(self._work, batch, step, failed) for batch in batches]:
-                done.result()
+            working = [pool.submit(self._work, batch, step, failed) for batch in batches]
+            try:
+                for done in working:
+                    done.result()
+            except DeviceError:
+                pool.shutdown(cancel_futures=True)  # what has not begun would fail too
+                raise
 
     def _work(self, batch: Sequence[T], step: Step[T], failed: Callable[[T, Exception], None]) -> None:
         """One batch; in pieces, where it has become too large or holds something that fails."""
@@ -86,12 +91,17 @@ class Batches:
         except Exception as error:  # noqa: BLE001  # whatever a library raises
             if is_out_of_memory(error):
                 self._halve(len(batch), error)
-                self._work(batch, step, failed)
+                again = [batch]
             elif len(batch) == 1:
                 failed(batch[0], error)
+                return
             else:
-                for item in batch:
-                    self._work([item], step, failed)
+                again = [[item] for item in batch]
+        else:
+            return
+        # Not before the error is gone: it holds on to what the failed step had.
+        for part in again:
+            self._work(part, step, failed)
 
     def _halve(self, tried: int, error: Exception) -> None:
         if tried == 1:

@@ -19,9 +19,8 @@ import numpy as np
 from tasks.records import Region, Samples
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
 
-WINDOW_S = 30.0
 # A region that is longer than a chunk is cut into equal pieces, each at the quietest moment that lies no further from
-# where it would end than this share of it. Where fewer seconds than these are left to choose from, it is one piece more.
+# where it would end than this share of it. Where fewer seconds than these are left to choose from, there is one more.
 CUT_AROUND = 0.4
 LEAST_ROOM_S = 4.0
 # The quietest moment is the middle of the quietest stretch of so many seconds.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.attribute import UNSPACED_LANGUAGES
 from tasks.records import Region, Word
 
 # Whisper's own bounds (Radford et al., 2022, section 4.5): text that compresses better repeats itself, and tokens that
@@ -71,6 +72,7 @@ def find_faults(
     compression_ratio: float,
     voices: Sequence[Region],
     duration_s: float = 0.0,
+    language: str = "en",
 ) -> tuple[tuple[str, ...], float]:
     """What is suspicious about a chunk's words.
 
@@ -80,17 +82,20 @@ def find_faults(
         compression_ratio: of the text.
         voices: where the detector hears a voice within the chunk, without padding; ordered and disjoint.
         duration_s: seconds of speech regions, padding and short pauses included; 0 where that is not known.
+        language: ISO 639-1; where it is written without spaces, words are characters, whose number says nothing.
 
     Returns:
         faults, and the seconds of voice that no word covers.
     """
     missed = [gap for gap in uncovered(voices, words, COVER_MARGIN_S) if gap.duration_s >= MISSED_S]
     missed_s = sum(gap.duration_s for gap in missed)
+    spaced = language not in UNSPACED_LANGUAGES
     found = {
-        "repetitive": compression_ratio > REPETITIVE_COMPRESSION_RATIO or loops([word.text for word in words]),
+        "repetitive": compression_ratio > REPETITIVE_COMPRESSION_RATIO
+        or (spaced and loops([word.text for word in words])),
         "unsure": bool(words) and avg_logprob < LEAST_LOGPROB,
-        "too_fast": _too_fast(words, voices),
-        "sparse": duration_s >= SPARSE_S and len(words) < FEWEST_WORDS_PER_S * duration_s,
+        "too_fast": spaced and _too_fast(words, voices),
+        "sparse": spaced and duration_s >= SPARSE_S and len(words) < FEWEST_WORDS_PER_S * duration_s,
         "missed_speech": bool(missed),
         "unsupported": len(unsupported(words, voices)) >= UNSUPPORTED_WORDS,
     }
@@ -100,16 +105,13 @@ def find_faults(
 def better(one: Hypothesis, other: Hypothesis) -> bool:
     """Whether `other` is to be preferred to `one`, which came first and wins where nothing speaks against it.
 
-    In this order: no loop; less voice without words (by more than `MISSED_S`); fewer other faults; likelier tokens.
+    In this order: no loop; less voice without words, in steps of `MISSED_S`; fewer faults; likelier tokens.
     """
-    loop, others_loop = "repetitive" in one.faults, "repetitive" in other.faults
-    if loop != others_loop:
-        return loop
-    if abs(one.missed_s - other.missed_s) > MISSED_S:
-        return other.missed_s < one.missed_s
-    if len(one.faults) != len(other.faults):
-        return len(other.faults) < len(one.faults)
-    return other.avg_logprob > one.avg_logprob
+    return _badness(other) < _badness(one)
+
+
+def _badness(found: Hypothesis) -> tuple[bool, int, int, float]:
+    return "repetitive" in found.faults, int(found.missed_s // MISSED_S), len(found.faults), -found.avg_logprob
 
 
 def why_no_speech(found: Hypothesis, voices: Sequence[Region]) -> str | None:

@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-# How likely the language is to change from one chunk to the next.
-CHANGE = 0.01
+# How likely the language is to change from one chunk to the next, into any one other.
+CHANGE = 0.03
 # A chunk of this length counts in full, a shorter one by its share of it: its sound says less.
 FULL_S = 10.0
 # A language that the model takes no chunk for, at no better odds than this, is no candidate.
@@ -56,10 +56,10 @@ def smooth(odds: Sequence[Odds], seconds: Sequence[float], before: str | None = 
         before: the language of the chunk before the first one; None where that is the first of the call.
     """
     likely = {name for one in odds for name, value in one.items() if value >= LEAST}
-    # A model that finds nothing likely still names languages.
-    likely = likely or {name for one in odds for name in one}
+    if not likely and before is None:  # a model that finds nothing likely still names languages
+        likely = {name for one in odds for name in one}
     candidates = sorted(likely | ({before} if before else set()))
-    stay, change = math.log(1 - CHANGE), math.log(CHANGE / max(len(candidates) - 1, 1))
+    stay, change = math.log(1 - CHANGE), math.log(CHANGE)
     scores = {name: 0.0 if before in {None, name} else math.log(FLOOR) for name in candidates}
     steps: list[dict[str, str]] = []
     for one, length in zip(odds, seconds, strict=True):

@@ -263,7 +263,7 @@ class Recognizer:
         heard.encoded = None
         found = heard.hypothesis
         if heard.error is not None or found is None:
-            state.error = state.error or heard.error
+            state.error = state.error or heard.error or RuntimeError("a chunk was passed over")
             return
         state.counts += RecognitionCounts(chunks=1, retried=int(heard.retried), improved=int(heard.improved))
         if not found.words:
@@ -350,7 +350,9 @@ def _hypothesis(heard: HeardChunk, text: Decoded, pieces: Sequence[Piece]) -> Hy
         # The aligner found no words: as one, the text is not lost.
         start, end = heard.chunk.in_call(0.0, heard.duration_s)
         words = (Word(text.text.strip(), start, end, min(1.0, math.exp(text.avg_logprob))),)
-    faults, missed_s = find_faults(words, text.avg_logprob, text.compression_ratio, heard.voices, heard.duration_s)
+    faults, missed_s = find_faults(
+        words, text.avg_logprob, text.compression_ratio, heard.voices, heard.duration_s, heard.language
+    )
     return Hypothesis(
         words=words,
         text=text.text.strip(),

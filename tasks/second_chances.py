@@ -104,7 +104,9 @@ def _joined(heard: HeardChunk, halves: Sequence[HeardChunk]) -> Hypothesis | Non
     weights = [max(len(one.words), 1) for one in found]
     avg_logprob = sum(one.avg_logprob * weight for one, weight in zip(found, weights, strict=True)) / sum(weights)
     compression_ratio = max(one.compression_ratio for one in found)
-    faults, missed_s = find_faults(words, avg_logprob, compression_ratio, heard.voices, heard.duration_s)
+    faults, missed_s = find_faults(
+        words, avg_logprob, compression_ratio, heard.voices, heard.duration_s, heard.language
+    )
     return Hypothesis(
         words=words,
         text=("" if heard.language in UNSPACED_LANGUAGES else " ").join(one.text for one in found if one.text),

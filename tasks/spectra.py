@@ -48,7 +48,11 @@ class Spectra:
             while self._waiting and len(self._started) < self._ahead:
                 self._start(self._waiting.popleft())
             started = self._started[heard]
-        return started.result()
+        try:
+            return started.result()
+        except Exception:
+            self.done(heard)  # another try begins anew
+            raise
 
     def done(self, heard: HeardChunk) -> None:
         """Let go of a spectrum."""

@@ -29,7 +29,7 @@ EDGE_S = 0.05
 
 
 def to_words(pieces: Sequence[Piece], chunk: Chunk, voices: Sequence[Region], language: str) -> tuple[Word, ...]:
-    """Words of the call: times follow each other, lie within the chunk's regions, and span no pause.
+    """Words of the call: times follow each other, lie within the chunk's regions, and pieces span no pause.
 
     Args:
         pieces: the aligner's, with times in the chunk.

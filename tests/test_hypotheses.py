@@ -229,7 +229,7 @@ def test_a_preference_goes_one_way(one: object, other: object) -> None:
         # Then how likely the tokens are.
         (hypothesis(avg_logprob=-0.3), hypothesis(avg_logprob=-0.2)),
         (
-            hypothesis(faults=["missed_speech"], missed_s=7.4, avg_logprob=-0.3),
+            hypothesis(faults=["missed_speech"], missed_s=7.6, avg_logprob=-0.3),
             hypothesis(faults=["missed_speech"], missed_s=8.8, avg_logprob=-0.2),
         ),
     ],

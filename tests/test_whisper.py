@@ -1,0 +1,91 @@
+"""The loaded model as batches see it: spectra, prompts, what the encoder gives in every precision, texts and pieces."""
+
+import ctranslate2
+import numpy as np
+import pytest
+from sounds import SECOND, demo, noise
+
+from tasks.models import Models
+from tasks.records import Samples
+from tasks.whisper import MOST_PROMPT_TOKENS, Decoded, Decoding, Whisper, _as_array, _on_host
+
+
+@pytest.fixture(scope="module")
+def whisper(models: Models) -> Whisper:
+    """The starter bundle's model."""
+    return models.recognizer._whisper
+
+
+@pytest.fixture(scope="module")
+def greeting() -> Samples:
+    """`Thank you for calling …`, from the demo."""
+    return demo("05/demo-0001.wav", 6.0).tracks[0].read()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("float16", np.float16), ("bfloat16", np.float32), ("float32", np.float32)]
+)
+def test_what_the_encoder_gives_in_every_precision(kind: str, expected: type) -> None:
+    """Values stay as they are, in a type that NumPy has, and go back into a batch."""
+    values = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    view = ctranslate2.StorageView.from_array(values).to(getattr(ctranslate2.DataType, kind))
+    found = _as_array(view)
+    assert (expected, values.tolist()) == (found.dtype, found.tolist())
+    assert values.tolist() == np.array(_on_host(list(found))).tolist()
+
+
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 12.34, 30.0, 31.0])
+def test_a_spectrum_is_of_thirty_seconds(whisper: Whisper, seconds: float) -> None:
+    """As faster-whisper has it, filled up; what is longer is cut."""
+    sound = noise(1, seconds)
+    spectrum = whisper.spectrum(sound)
+    assert ((80, 3000), np.float32) == (spectrum.shape, spectrum.dtype)
+    held = whisper._model.feature_extractor(sound[: 30 * SECOND], padding=160)[:, :3000]
+    assert np.array_equal(held, spectrum[:, : held.shape[1]])
+    assert not spectrum[:, held.shape[1] :].any()
+
+
+def test_prompts(whisper: Whisper) -> None:
+    """Language and task, with times or without, after words that may be said; any language is as long as another."""
+    plain = whisper.prompt("en", Decoding(5))
+    german = whisper.prompt("de", Decoding(5))
+    assert (4, 4) == (len(plain), len(german))
+    assert [False, True, False, False] == [one != other for one, other in zip(plain, german, strict=True)]
+    assert plain[:3] == whisper.prompt("en", Decoding(5, timestamps=True))
+    assert plain[2] != whisper.prompt("en", Decoding(5, task="translate"))[2]
+    hot = whisper.prompt("en", Decoding(5), ["Brightwell", "Halden"])
+    assert plain == hot[-4:]
+    assert len(hot) > 8
+    many = whisper.prompt("en", Decoding(5), ["Brightwell"] * 300)
+    assert MOST_PROMPT_TOKENS + 1 + 4 == len(many)
+
+
+def test_a_batch_of_languages(whisper: Whisper, greeting: Samples) -> None:
+    """Each chunk has its own odds, and they add up to one."""
+    encoded = whisper.encode([whisper.spectrum(greeting), whisper.spectrum(greeting[: 2 * SECOND])])
+    assert [(1500, whisper.dimension())] * 2 == [one.shape for one in encoded]
+    for odds in whisper.languages(encoded):
+        assert pytest.approx(1.0, abs=1e-3) == sum(odds.values())
+        assert "en" == max(odds, key=lambda name: odds[name])
+
+
+def test_texts_and_pieces(whisper: Whisper, greeting: Samples) -> None:
+    """What is said, how likely, and when: pieces are in order and make the text."""
+    encoded = whisper.encode([whisper.spectrum(greeting)])
+    decoding = Decoding(beam_size=5)
+    (decoded,) = whisper.decode(encoded, [whisper.prompt("en", decoding)], decoding)
+    assert "thank you for calling" in decoded.text.lower()
+    assert -0.5 < decoded.avg_logprob < 0
+    assert decoded.no_speech_prob < 0.5
+    (pieces,) = whisper.align(encoded, [decoded], [600], "en")
+    assert decoded.text == "".join(piece.text for piece in pieces)
+    assert all(0 <= piece.start <= piece.end <= 6.02 for piece in pieces)
+    assert all(0 < piece.probability <= 1 for piece in pieces)
+
+
+@pytest.mark.parametrize(("text", "most"), [("", 0.0), ("All right.", 1.0), ("no " * 50, 99.0)])
+def test_the_compression_of_a_text(text: str, most: float) -> None:
+    """Nothing has none, a sentence hardly any, a loop much."""
+    found = Decoded((), text, -0.1, 0.0).compression_ratio
+    assert found <= most
+    assert (found > 2.4) == (most > 2.4)
