@@ -168,7 +168,13 @@ class Whisper:
 
         tokenizer = self._tokenizer(language, "transcribe")
         texts = [[token for token in one.tokens if token < tokenizer.eot] for one in decoded]
-        aligned = self._model.find_alignment(tokenizer, texts, _on_host(encoded), list(frames))
+        try:
+            aligned = self._model.find_alignment(tokenizer, texts, _on_host(encoded), list(frames))
+        except IndexError:
+            # faster-whisper trips over a chunk in which nothing aligns, such as one of a few frames: it has no pieces.
+            if len(encoded) == 1:
+                return [[]]
+            return [self.align([encoded[i]], [decoded[i]], [frames[i]], language)[0] for i in range(len(encoded))]
         for words in aligned:
             merge_punctuations(words, PREPENDED, APPENDED)
         return [[_piece(word) for word in words if word["word"].strip()] for words in aligned]

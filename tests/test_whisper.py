@@ -83,6 +83,19 @@ def test_texts_and_pieces(whisper: Whisper, greeting: Samples) -> None:
     assert all(0 < piece.probability <= 1 for piece in pieces)
 
 
+def test_a_chunk_of_a_few_frames(whisper: Whisper, greeting: Samples) -> None:
+    """Where nothing can be aligned there are no pieces; the others of its batch have theirs."""
+    encoded = whisper.encode([whisper.spectrum(greeting), whisper.spectrum(greeting[:100])])
+    decoding = Decoding(beam_size=5)
+    decoded = whisper.decode(encoded, [whisper.prompt("en", decoding)] * 2, decoding)
+    said = (decoded[0], decoded[0])
+    alone = whisper.align(encoded[:1], said[:1], [600], "en")[0]
+    for frames in (0, 1, 2, 3):
+        found = whisper.align(encoded, said, [600, frames], "en")
+        assert alone == found[0]
+        assert all(0 <= piece.start <= piece.end for piece in found[1])
+
+
 @pytest.mark.parametrize(("text", "most"), [("", 0.0), ("All right.", 1.0), ("no " * 50, 99.0)])
 def test_the_compression_of_a_text(text: str, most: float) -> None:
     """Nothing has none, a sentence hardly any, a loop much."""

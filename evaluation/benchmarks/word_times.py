@@ -146,11 +146,16 @@ def hear_peer(files: Sequence[Path], model: WhisperModel) -> dict[Path, list[Wor
         segments, _ = model.transcribe(
             str(file), language=LANGUAGE, beam_size=BEAM_SIZE, vad_filter=True, word_timestamps=True
         )
-        found[file] = [
-            Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
-            for segment in segments
-            for word in segment.words or ()
-        ]
+        words: list[Word] = []
+        try:
+            for segment in segments:
+                words += [
+                    Word(word.word.strip(), float(word.start), float(word.end), float(word.probability))
+                    for word in segment.words or ()
+                ]
+        except IndexError as error:  # its aligner trips over a window in which nothing aligns
+            typer.echo(f"faster-whisper stops in {file.name} after {len(words)} words: {error}", err=True)
+        found[file] = words
     return found
 
 
