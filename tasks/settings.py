@@ -149,9 +149,12 @@ def prepare_environment() -> None:
 def restart_with_huge_pages() -> None:
     """Start this process anew, once, so that its memory comes in huge pages where the system has them.
 
-    For programs at their start only: what they did so far is done again. `tasks.devices.with_huge_pages` says what it
-    is good for.
+    For programs at their start only: what they did so far is done again. Nothing happens in a process that was started
+    as something else, and calls such a program. `tasks.devices.with_huge_pages` says what it is good for.
     """
+    arguments = sys.argv[1:]
+    if not arguments or sys.orig_argv[-len(arguments) :] != arguments:
+        return
     glibc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
     environment = with_huge_pages(os.environ, glibc)
     if environment is not None:

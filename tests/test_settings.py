@@ -1,6 +1,8 @@
 """Where settings come from, which of them wins, and what a wrong one says."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tasks.settings import (
     load_settings,
     prepare_environment,
     quieten_terminal,
+    restart_with_huge_pages,
     setting_rows,
 )
 
@@ -353,3 +356,39 @@ def test_which_files_are_read_as_headerless(key: str, read: bool) -> None:
     raw = {"raw_encoding": "mulaw", "raw_sampling_rate": 8000, "raw_channels": 2, "raw_extensions": [".ulaw", "RAW"]}
     found = load_settings(overrides={"archive": raw}).archive.raw_format(key)
     assert (RawFormat("mulaw", 8000, 2) if read else None) == found
+
+
+# ------------------------------------------------------------------------------------------------------- huge pages
+
+
+RESTARTING = """
+import os, sys
+from tasks.settings import restart_with_huge_pages
+print(os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], flush=True)
+restart_with_huge_pages()
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize(("tunables", "starts"), [(None, 2), ("glibc.malloc.hugetlb=0", 1)])
+def test_a_program_starts_anew_once(tmp_path: Path, tunables: str | None, starts: int) -> None:
+    """With the same arguments, in huge pages; and not where somebody has said something of them."""
+    program = tmp_path / "program.py"
+    program.write_text(RESTARTING, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1])} | ({"GLIBC_TUNABLES": tunables} if tunables else {})
+    found = subprocess.run(
+        [sys.executable, str(program), "a b", "c"], env=environment, capture_output=True, text=True, check=True
+    )
+    *begun, last = found.stdout.splitlines()
+    assert "goes on" == last
+    assert starts == len(begun)
+    assert all(line.endswith("['a b', 'c']") for line in begun)
+    assert "glibc.malloc.hugetlb" in begun[-1]
+
+
+def test_who_is_called_by_another_program_does_not_restart_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was started as something else, such as this one, goes on."""
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr("sys.argv", ["callscribe", "transcribe", "call.wav"])
+    restart_with_huge_pages()
