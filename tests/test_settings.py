@@ -133,7 +133,7 @@ def test_settings_are_frozen() -> None:
         ("CALLSCRIBE_AUDIO__DENOISE_PROBE_S", "0", "audio", "denoise_probe_s", 0.0),
         ("CALLSCRIBE_MODELS__FOLDER", "/models", "models", "folder", Path("/models")),
         ("CALLSCRIBE_MODELS__DEVICE", "cuda:1", "models", "device", "cuda:1"),
-        ("CALLSCRIBE_RECOGNIZER__CONDITION_ON_PREVIOUS_TEXT", "true", "recognizer", "condition_on_previous_text", True),
+        ("CALLSCRIBE_AUDIO__SET_CROSSTALK_ASIDE", "false", "audio", "set_crosstalk_aside", False),
         ("callscribe_run__job_hours", "2.5", "run", "job_hours", 2.5),
     ],
 )
@@ -284,19 +284,27 @@ def test_every_setting_is_documented() -> None:
 def test_defaults_are_shown_without_the_home_folder() -> None:
     """Documentation is the same whoever makes it."""
     rows = {name: default for name, default, _ in setting_rows()}
-    assert ("", "UTC", "-23.0", "False") == (
+    assert ("", "UTC", "-23.0", "True") == (
         rows["archive.uri"],
         rows["archive.timezone"],
         rows["audio.loudness_lufs"],
-        rows["recognizer.condition_on_previous_text"],
+        rows["audio.set_crosstalk_aside"],
     )
     assert str(Path.home()) not in rows["models.folder"]
 
 
 def test_hints_of_an_archive() -> None:
     """What is known of every call goes into its hints."""
-    archive = {"language": "de", "speakers": 3, "channel_roles": ["customer", "agent"]}
-    assert CallHints("de", ("customer", "agent"), 3) == load_settings(overrides={"archive": archive}).archive.hints()
+    archive = {"language": "de", "speakers": 3, "channel_roles": ["customer", "agent"], "languages": ["de", "en"]}
+    hints = load_settings(overrides={"archive": archive}).archive.hints()
+    assert CallHints("de", ("customer", "agent"), 3, ("de", "en")) == hints
+
+
+@pytest.mark.parametrize("language", ["English", "e", "EN", "en-GB", ""])
+def test_languages_are_codes(language: str) -> None:
+    """A name that is no code names the setting."""
+    with pytest.raises(SettingsError, match=r"archive.languages: must be ISO 639-1 codes"):
+        load_settings(overrides={"archive": {"languages": ["de", language]}})
 
 
 def test_storage_options_are_the_settings() -> None:
