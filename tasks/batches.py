@@ -65,7 +65,8 @@ class Batches:
         batches: list[Sequence[T]] = []
         for _, group in groupby(ordered, lambda item: repr(key(item))):
             alike = list(group)
-            batches += [alike[start : start + size] for start in range(0, len(alike), size)]
+            even = _even(len(alike), size, self.workers)
+            batches += [alike[start : start + even] for start in range(0, len(alike), even)]
         if self.workers == 1 or len(batches) < 2:  # nothing to do side by side
             for batch in batches:
                 self._work(batch, step, failed)
@@ -113,3 +114,12 @@ class Batches:
                 self.size = tried // 2
                 self.halvings += 1
                 _LOG.warning("out of memory with a batch of %d; going on with %d", tried, self.size)
+
+
+def _even(items: int, most: int, workers: int) -> int:
+    """The size of batches of at most so many that keeps all workers at it: eleven items are six and five for two."""
+    if workers == 1:
+        return most
+    batches = -(-items // most)
+    shared = -(-batches // workers) * workers
+    return -(-items // min(shared, items)) if items else most

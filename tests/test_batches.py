@@ -142,7 +142,7 @@ def test_nothing_to_do(workers: int) -> None:
     model.work(Batches(8, workers), [])
     assert [] == model.tried
     Batches(8, workers).run((Item(number) for number in range(3)), model.step, model.note)
-    assert [3] == model.sizes
+    assert 3 == sum(model.sizes)
 
 
 @pytest.mark.parametrize(("size", "most", "expected"), [(16, 4, [4, 4, 2]), (3, 4, [3, 3, 3, 1]), (16, None, [10])])
@@ -253,3 +253,15 @@ def test_what_is_none_of_its_business_goes_on(workers: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         Batches(2, workers).run(numbered([(None, 1.0, False)] * 6), step, model.note)
     assert {} == model.failed
+
+
+@pytest.mark.parametrize(
+    ("items", "most", "workers", "expected"),
+    [(11, 8, 2, [6, 5]), (8, 8, 2, [4, 4]), (17, 8, 2, [5, 5, 5, 2]), (3, 8, 4, [1, 1, 1]), (11, 8, 1, [8, 3]),
+     (1, 8, 2, [1]), (16, 8, 1, [8, 8]), (0, 8, 2, [])],
+)  # fmt: skip
+def test_workers_share_evenly(items: int, most: int, workers: int, expected: list[int]) -> None:
+    """No worker is left with a rest while another has a full batch."""
+    found: list[int] = []
+    Batches(most, workers).run(range(items), lambda batch: found.append(len(batch)), lambda *_: None)
+    assert expected == sorted(found, reverse=True)
