@@ -17,13 +17,10 @@ OF_SOUND = ("snr", "crosstalk", "denoise", "long_calls", "codecs", "loading")
 # … and those in docs/recognition.md.
 OF_RECOGNITION = (
     "recognition",
-    "chunking",
-    "nonspeech",
     "word_times",
     "calibration",
     "hot_words",
     "languages",
-    "many_calls",
     "peers",
 )
 
