@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from tasks.attribute import UNSPACED_LANGUAGES
-from tasks.heard import HeardChunk
+from tasks.heard import CHUNKS_AT_A_TIME, HeardChunk
 from tasks.hypotheses import COVER_MARGIN_S, Hypothesis, better, find_faults, uncovered
 from tasks.whisper import Decoding
 
@@ -74,11 +74,16 @@ def _in_halves(
     recognizer: Steps, doubted: Sequence[HeardChunk], pool: ThreadPoolExecutor
 ) -> dict[HeardChunk, Hypothesis | None]:
     """Each chunk in two, as one hypothesis."""
-    parted = {heard: _halves(heard) for heard in doubted}
-    halves = [half for pair in parted.values() for half in pair]
-    recognizer.encode(halves, pool)
-    recognizer.decode(halves, recognizer.decoding())
-    return {heard: _joined(heard, pair) for heard, pair in parted.items()}
+    found: dict[HeardChunk, Hypothesis | None] = {}
+    for start in range(0, len(doubted), CHUNKS_AT_A_TIME // 2):
+        parted = {heard: _halves(heard) for heard in doubted[start : start + CHUNKS_AT_A_TIME // 2]}
+        halves = [half for pair in parted.values() for half in pair]
+        recognizer.encode(halves, pool)
+        recognizer.decode(halves, recognizer.decoding())
+        found |= {heard: _joined(heard, pair) for heard, pair in parted.items()}
+        for half in halves:
+            half.encoded = None
+    return found
 
 
 def _halves(heard: HeardChunk) -> list[HeardChunk]:

@@ -369,7 +369,7 @@ def test_a_process_is_measured(tmp_path: Path) -> None:
     found = run(python("one", code), work(tmp_path, "a.wav"))
     assert found.wall_s >= 0.2
     assert 0 < found.cpu_s < 30
-    assert 300_000_000 < found.memory < 1_000_000_000
+    assert found.memory > 300_000_000  # more, where the process that starts it is large: it is one with it for a moment
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:

