@@ -162,8 +162,12 @@ def restart_with_huge_pages() -> None:
 
 
 def quieten_terminal() -> None:
-    """Keep Prefect's log off the terminal, where our own progress and messages are, unless it is asked for."""
+    """Keep Prefect's log off the terminal, where our own progress and messages are, unless it is asked for.
+
+    And give its temporary server time to start on a busy machine: without a log, nobody would know what it waits for.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
 def hub_access() -> tuple[str | None, str | None]:
