@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -82,7 +83,7 @@ def process(
             _recognize_pile(pile, models, settings)
             for attempt in pile:
                 if not attempt.copied:
-                    stage(attempt, lambda attempt=attempt: _transcribe(attempt, models, settings))  # type: ignore[misc]
+                    stage(attempt, partial(_transcribe, attempt, models, settings))
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
                 yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
@@ -152,7 +153,7 @@ def _recognize_pile(pile: Sequence[Attempt], models: Models, settings: Settings)
     """Recognise the calls of a pile that were loaded; whatever goes wrong with one is its own failure."""
     for attempt in pile:
         if not attempt.copied:
-            stage(attempt, lambda attempt=attempt: _choose_sound(attempt, models, settings))  # type: ignore[misc]
+            stage(attempt, partial(_choose_sound, attempt, models, settings))
     sound = [attempt for attempt in pile if attempt.failure is None and not attempt.copied]
     started = time.monotonic()
     try:
@@ -164,7 +165,7 @@ def _recognize_pile(pile: Sequence[Attempt], models: Models, settings: Settings)
     spent = time.monotonic() - started
     seconds = [sum(total_s(regions) for regions in attempt.regions) for attempt in sound]
     for attempt, result, length in zip(sound, results, seconds, strict=True):
-        stage(attempt, lambda attempt=attempt, result=result: _take(attempt, result))  # type: ignore[misc]
+        stage(attempt, partial(_take, attempt, result))
         attempt.timings += StageTimings(recognize_s=spent * length / sum(seconds) if length else 0.0)
 
 

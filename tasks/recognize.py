@@ -140,9 +140,9 @@ class Recognizer:
 
     # ------------------------------------------------------------------------------------------------- the steps
 
-    def decoding(self, **changes: object) -> Decoding:
-        """How text is decoded, by the settings, with changes."""
-        return replace(Decoding(beam_size=self._settings.beam_size), **changes)  # type: ignore[arg-type]
+    def decoding(self) -> Decoding:
+        """How text is decoded, by the settings."""
+        return Decoding(beam_size=self._settings.beam_size)
 
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Encode chunks; worker threads compute the spectra of the next batches while the model runs."""
@@ -182,11 +182,13 @@ class Recognizer:
 
     def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
         """Decode encoded chunks whose language is known; each then has a text."""
-        prompts = {
-            heard: self._whisper.prompt(heard.language, decoding, (*self._settings.hot_words, *heard.hints.hot_words))
-            for heard in load
-            if heard.error is None
-        }
+        prompts: dict[HeardChunk, tuple[int, ...]] = {}
+        for heard in load:
+            hot_words = (*self._settings.hot_words, *heard.hints.hot_words)
+            try:
+                prompts[heard] = self._whisper.prompt(heard.language, decoding, hot_words)
+            except ValueError as error:  # a language that Whisper does not know, which its call was said to be in
+                heard.error = heard.error or error
 
         def write(batch: Sequence[HeardChunk]) -> None:
             found = self._whisper.decode(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from tasks.attribute import UNSPACED_LANGUAGES
@@ -26,8 +27,8 @@ NO_REPEAT_TOKENS = 5
 class Steps(Protocol):
     """What of a recogniser is needed here."""
 
-    def decoding(self, **changes: object) -> Decoding:
-        """How text is decoded, with changes."""
+    def decoding(self) -> Decoding:
+        """How text is decoded, by the settings."""
 
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Encode chunks."""
@@ -44,9 +45,10 @@ def give_second_chances(recognizer: Steps, load: Sequence[HeardChunk], pool: Thr
     doubted = [heard for heard in load if heard.error is None and heard.hypothesis and heard.hypothesis.suspicious]
     if not doubted:
         return
+    plain = recognizer.decoding()
     ways = [
-        _again(recognizer, doubted, recognizer.decoding(timestamps=True)),
-        _again(recognizer, _loops(doubted), recognizer.decoding(no_repeat_ngram_size=NO_REPEAT_TOKENS)),
+        _again(recognizer, doubted, replace(plain, timestamps=True)),
+        _again(recognizer, _loops(doubted), replace(plain, no_repeat_ngram_size=NO_REPEAT_TOKENS)),
         _in_halves(recognizer, doubted, pool),
     ]
     for heard in doubted:

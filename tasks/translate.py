@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tasks.chunks import cut
@@ -25,8 +25,8 @@ ALL = "*"
 class Steps(Protocol):
     """What of a recogniser is needed here."""
 
-    def decoding(self, **changes: object) -> Decoding:
-        """How text is decoded, with changes."""
+    def decoding(self) -> Decoding:
+        """How text is decoded, by the settings."""
 
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Encode chunks."""
@@ -76,7 +76,7 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
     with ThreadPoolExecutor(1, thread_name_prefix="spectrum") as pool:
         for part in loads([load]):
             recognizer.encode(part, pool)
-            recognizer.write(part, recognizer.decoding(task="translate"))
+            recognizer.write(part, replace(recognizer.decoding(), task="translate"))
             for piece in part:
                 piece.encoded = None
     return [_text(held) for held in pieces]

@@ -1,7 +1,7 @@
 """Speech to words: what goes into and out of the model, and real calls through the starter models, in any batch."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -312,6 +312,17 @@ def test_what_fails_alone_fails_its_call_and_no_other() -> None:
     first, second, third = recognizer_of(ScriptedWhisper(fails=fails)).recognize(calls)
     assert isinstance(second, RuntimeError)
     assert ["0", "1000"] == [one.segments[0].text for one in (first, third)]
+
+
+def test_a_language_that_the_model_does_not_know_fails_its_call(models: Models) -> None:
+    """Named by a hint or allowed alone: the error says which it is, and the other calls have their words."""
+    good = heard("05/demo-0001.wav", 4.0)
+    calls = [replace(good, hints=hints) for hints in (CallHints("xx"), CallHints(languages=("xx",)), CallHints("en"))]
+    one, other, third = models.recognizer.recognize(calls)
+    for failed in (one, other):
+        assert isinstance(failed, ValueError)
+        assert "'xx' is not a valid language code" in str(failed)
+    assert "thank you for calling" in " ".join(part.text for part in third.segments).lower()
 
 
 def test_sound_that_cannot_be_read_fails_its_call(tmp_path: Path) -> None:

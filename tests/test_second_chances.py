@@ -42,9 +42,9 @@ class ScriptedSteps:
     encoded: list[HeardChunk] = field(default_factory=list)
     unreadable: bool = False
 
-    def decoding(self, **changes: object) -> Decoding:
+    def decoding(self) -> Decoding:
         """A beam of five."""
-        return replace(Decoding(beam_size=5), **changes)
+        return Decoding(beam_size=5)
 
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Remember the chunks."""

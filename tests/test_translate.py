@@ -25,9 +25,9 @@ class FakeSteps:
     decodings: list[Decoding] = field(default_factory=list)
     hints: list[CallHints] = field(default_factory=list)
 
-    def decoding(self, **changes: object) -> Decoding:
-        """A beam of 5, with changes."""
-        return Decoding(beam_size=5, **changes)
+    def decoding(self) -> Decoding:
+        """A beam of 5."""
+        return Decoding(beam_size=5)
 
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Something for each chunk."""

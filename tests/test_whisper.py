@@ -83,17 +83,26 @@ def test_texts_and_pieces(whisper: Whisper, greeting: Samples) -> None:
     assert all(0 < piece.probability <= 1 for piece in pieces)
 
 
-def test_a_chunk_of_a_few_frames(whisper: Whisper, greeting: Samples) -> None:
-    """Where nothing can be aligned there are no pieces; the others of its batch have theirs."""
+def test_a_chunk_that_the_aligner_trips_over(
+    whisper: Whisper, greeting: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no pieces; the others of its batch have theirs."""
     encoded = whisper.encode([whisper.spectrum(greeting), whisper.spectrum(greeting[:100])])
     decoding = Decoding(beam_size=5)
     decoded = whisper.decode(encoded, [whisper.prompt("en", decoding)] * 2, decoding)
     said = (decoded[0], decoded[0])
     alone = whisper.align(encoded[:1], said[:1], [600], "en")[0]
-    for frames in (0, 1, 2, 3):
-        found = whisper.align(encoded, said, [600, frames], "en")
-        assert alone == found[0]
-        assert 2 == len(found)
+    aligner = whisper._model.find_alignment
+
+    def tripping(tokenizer: object, texts: list[list[int]], encoded: object, frames: list[int]) -> list[list[dict]]:
+        if min(frames) < 2:
+            message = "boolean index did not match indexed array"
+            raise IndexError(message)
+        return aligner(tokenizer, texts, encoded, frames)
+
+    monkeypatch.setattr(whisper._model, "find_alignment", tripping)
+    assert [alone, []] == whisper.align(encoded, said, [600, 1], "en")
+    assert [[], alone] == whisper.align(encoded[::-1], said, [1, 600], "en")
 
 
 @pytest.mark.parametrize(("text", "most"), [("", 0.0), ("All right.", 1.0), ("no " * 50, 99.0)])
