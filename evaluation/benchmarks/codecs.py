@@ -13,6 +13,9 @@ loses would go unscored). Of what crosses the cut, the words whose middle lies b
 times: its words are taken to be spread evenly over it. Headerless variants are read with the settings of
 `archive.raw_*` that the manifest calls for.
 
+`9.30 a.m.` and `9.30 am` are the same sound, and the same words here, of originals as of variants: the normaliser would
+make two words of the one and one of the other.
+
     python -m evaluation.benchmarks.codecs FOLDER --write evaluation/benchmarks/codecs.md
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 import csv
 import math
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -140,6 +144,11 @@ def heard_until(utterances: Sequence[HypothesisUtterance], cut_s: float) -> tupl
     return tuple(kept)
 
 
+def half_days_apart(text: str) -> str:
+    """A text with `am`, `a.m.`, `pm` and `p.m.` after a figure as two letters, as references spell them."""
+    return re.sub(r"(?<=\d)\s*([ap])\.?m\b\.?", r" \1 m", text, flags=re.IGNORECASE)
+
+
 def measure(folder: Path, models: Models, settings: Settings) -> list[CodecResult]:
     """Transcribe and score all variants and their originals; settings for headerless files are put to them here."""
     variants = load_variants(folder)
@@ -213,10 +222,10 @@ def _transcribe(files: Sequence[Path], models: Models, settings: Settings) -> It
 
 
 def _words(lines: Sequence[StmLine], found: CallRows, cut_s: float | None) -> ErrorCounts:
-    heard = tuple(HypothesisUtterance.from_row(row) for row in found.utterances)
-    if cut_s is None:
-        return word_errors(lines, heard)
-    return word_errors(until(lines, cut_s), heard_until(heard, cut_s))
+    heard: Sequence[HypothesisUtterance] = [HypothesisUtterance.from_row(row) for row in found.utterances]
+    if cut_s is not None:
+        lines, heard = until(lines, cut_s), heard_until(heard, cut_s)
+    return word_errors(lines, [replace(one, text=half_days_apart(one.text)) for one in heard])
 
 
 def _word_note(results: Sequence[CodecResult]) -> str:
