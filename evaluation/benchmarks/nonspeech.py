@@ -11,7 +11,8 @@ is one.
 
     python -m evaluation.benchmarks.nonspeech --also FOLDER --write evaluation/benchmarks/nonspeech.md
 
-Peers are slow where they invent: `--peers-s` limits what they hear, equally for each kind.
+Without detection of speech, faster-whisper is slow where it invents: `--no-vad-s` limits what it hears that way,
+equally for each kind.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def find_sounds(folder: Path) -> list[Sound]:
 
 
 def shared_out(sounds: Sequence[Sound], limit_s: float | None) -> Iterator[tuple[Sound, float]]:
-    """What peers hear, and how many seconds of it: of every kind, its first recordings up to its share of the limit."""
+    """What is heard within a limit, and seconds of it: of every kind, the first recordings up to its share."""
     kinds = {sound.kind for sound in sounds}
     left_s = {kind: float("inf") if limit_s is None else limit_s / len(kinds) for kind in kinds}
     for sound in sounds:
@@ -140,8 +141,10 @@ def hear_ours(sounds: Sequence[Sound], models: Models, settings: Settings, tell:
     return found
 
 
-def hear_peers(sounds: Iterable[tuple[Sound, float]], model: WhisperModel, tell: Tell) -> dict[tuple[str, str], Heard]:
-    """Transcribe so many seconds of each sound with each way of faster-whisper."""
+def hear_peers(
+    sounds: Sequence[Sound], no_vad_s: float | None, model: WhisperModel, tell: Tell
+) -> dict[tuple[str, str], Heard]:
+    """Transcribe each sound with each way of faster-whisper, but so many seconds of all without detection of speech."""
     from faster_whisper import BatchedInferencePipeline, decode_audio
 
     batched = BatchedInferencePipeline(model)
@@ -151,10 +154,14 @@ def hear_peers(sounds: Iterable[tuple[Sound, float]], model: WhisperModel, tell:
         PEERS[2]: lambda samples: batched.transcribe(samples, beam_size=BEAM_SIZE, batch_size=BATCH_SIZE),
     }
     found: dict[tuple[str, str], Heard] = {}
-    for sound, seconds in sounds:
-        samples = decode_audio(str(sound.path), MODEL_SAMPLING_RATE)[: round(seconds * MODEL_SAMPLING_RATE)]
+    limited = dict(shared_out(sounds, no_vad_s))
+    for sound in sounds:
+        samples = decode_audio(str(sound.path), MODEL_SAMPLING_RATE)
         for name, transcribe in ways.items():
-            segments, _ = transcribe(samples)
+            seconds = limited.get(sound, 0.0) if name == PEERS[0] else sound.duration_s
+            if not seconds:
+                continue
+            segments, _ = transcribe(samples[: round(seconds * MODEL_SAMPLING_RATE)])
             texts = [segment.text for segment in segments]
             _tell(tell, name, sound, texts)
             heard = Heard(seconds, count_words(texts))
@@ -181,7 +188,7 @@ def table(results: Results) -> str:
     kinds = list(dict.fromkeys(kind for kind, _ in results))
     totals = {name: sum((results.get((kind, name), Heard()) for kind in kinds), Heard()) for name in (OURS, *PEERS)}
     lines = [
-        f"| kind | seconds | taken for speech, s | words, ours | seconds for peers | {' | '.join(PEERS)} |",
+        f"| kind | seconds | taken for speech, s | words, ours | seconds, no VAD | {' | '.join(PEERS)} |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(_row(kind, {name: results.get((kind, name), Heard()) for name in totals}) for kind in kinds),
         _row("**all**", totals),
@@ -209,7 +216,9 @@ def main(
     seconds: Annotated[float, typer.Option(help="Seconds of sounds that are made; 0: none.")] = HOUR_S,
     seed: Annotated[int, typer.Option(help="Of the sounds.")] = 1,
     also: Annotated[list[Path] | None, typer.Option(help="A folder of recordings without speech.")] = None,
-    peers_s: Annotated[float | None, typer.Option(help="Seconds that peers hear; all if not said, 0: none.")] = None,
+    no_vad_s: Annotated[
+        float | None, typer.Option(help="Seconds that faster-whisper hears without VAD; all if not said, 0: none.")
+    ] = None,
     *,
     show: Annotated[bool, typer.Option(help="Tell what was heard.")] = False,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
@@ -223,7 +232,7 @@ def main(
             sounds += find_sounds(folder)
         models = load(settings)
         results = hear_ours(sounds, models, settings, tell)
-        results |= hear_peers(shared_out(sounds, peers_s), load_peer(models, settings), tell)
+        results |= hear_peers(sounds, no_vad_s, load_peer(models, settings), tell)
     text = markdown(results, models)
     typer.echo(text)
     if write is not None:
