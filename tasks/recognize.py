@@ -20,6 +20,7 @@ import numpy as np
 from tasks.batches import Batches
 from tasks.calibration import Calibration
 from tasks.chunks import Chunk
+from tasks.errors import ProcessingError
 from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
 from tasks.hypotheses import Hypothesis, find_faults, why_no_speech
 from tasks.languages import Odds, restrict, smooth, summarise
@@ -187,7 +188,7 @@ class Recognizer:
             hot_words = (*self._settings.hot_words, *heard.hints.hot_words)
             try:
                 prompts[heard] = self._whisper.prompt(heard.language, decoding, hot_words)
-            except ValueError as error:  # a language that Whisper does not know, which its call was said to be in
+            except ProcessingError as error:  # its call was said to be in a language that the model does not know
                 heard.error = heard.error or error
 
         def write(batch: Sequence[HeardChunk]) -> None:

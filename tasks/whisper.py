@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.errors import ProcessingError
 from tasks.records import Samples
 from tasks.tracks import MODEL_SAMPLING_RATE
 
@@ -122,6 +123,9 @@ class Whisper:
         """The tokens that a chunk's text begins after: words that may be said, language, task, with times or without.
 
         Chunks go into one batch only where their prompts are equally long: CTranslate2 has them begin together.
+
+        Raises:
+            ProcessingError: the model does not know the language.
         """
         tokenizer = self._tokenizer(language, decoding.task)
         tokens: list[int] = []
@@ -194,6 +198,9 @@ class Whisper:
     def _open_tokenizer(self, language: str, task: Task) -> Tokenizer:
         from faster_whisper.tokenizer import Tokenizer
 
+        if language not in self._model.supported_languages:
+            message = f"Whisper does not know the language {language!r}; name it by its ISO 639-1 code, such as en"
+            raise ProcessingError(message)
         return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
 
 

@@ -16,8 +16,9 @@ from tasks.chunks import Chunk
 from tasks.records import Region, Word
 from tasks.whisper import Piece
 
-# Pieces of one word are no further apart, in seconds.
-LONGEST_GAP_S = 0.5
+# Pieces of one word are no further apart, in seconds: `$142` and `.50` are said with a breath between them. A longer
+# pause parts speech into regions.
+LONGEST_GAP_S = 1.0
 # The aligner has words end, and the next begin, so much too early: the median over words whose times are known
 # (evaluation/benchmarks/word_times.md), and over the ends of speech before pauses in real calls.
 LEAD_S = 0.14

@@ -16,7 +16,7 @@ from sounds import SECOND, demo, scratch
 
 from tasks.batches import Batches
 from tasks.calibration import Calibration
-from tasks.errors import DeviceError
+from tasks.errors import DeviceError, ProcessingError
 from tasks.heard import CallSpeech, ChannelSpeech
 from tasks.models import Models
 from tasks.recognize import Recognizer
@@ -320,8 +320,8 @@ def test_a_language_that_the_model_does_not_know_fails_its_call(models: Models) 
     calls = [replace(good, hints=hints) for hints in (CallHints("xx"), CallHints(languages=("xx",)), CallHints("en"))]
     one, other, third = models.recognizer.recognize(calls)
     for failed in (one, other):
-        assert isinstance(failed, ValueError)
-        assert "'xx' is not a valid language code" in str(failed)
+        assert isinstance(failed, ProcessingError)
+        assert "does not know the language 'xx'" in failed.message
     assert "thank you for calling" in " ".join(part.text for part in third.segments).lower()
 
 
