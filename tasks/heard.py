@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tasks.chunks import Chunk, cut
 from tasks.hypotheses import Hypothesis
 from tasks.languages import Odds
 from tasks.records import CallHints, Region
 from tasks.tracks import Track
-from tasks.whisper import Decoded, Encoded
+from tasks.whisper import Decoded, Decoding, Encoded
 
 # What the encoder made of a chunk takes 3 MB (base) to 8 MB (large, float32); of so many chunks it is held at a time.
 CHUNKS_AT_A_TIME = 64
@@ -36,6 +38,25 @@ class CallSpeech:
 
     channels: tuple[ChannelSpeech, ...]
     hints: CallHints = field(default_factory=CallHints)
+
+
+class Steps(Protocol):
+    """The steps of a recogniser, as what works on chunks beside it needs them; each passes over chunks that failed."""
+
+    def decoding(self) -> Decoding:
+        """How text is decoded, by the settings."""
+
+    def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
+        """Encode chunks; the pool's threads compute their spectra."""
+
+    def detect(self, load: Sequence[HeardChunk]) -> None:
+        """Find the odds of every language for encoded chunks."""
+
+    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+        """Decode encoded chunks whose language is known to texts."""
+
+    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+        """Decode and align encoded chunks whose language is known; each then has a hypothesis."""
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from tasks.batches import Batches
 from tasks.bundles import Bundle, open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
-from tasks.devices import Device, automatic_batch_size, chunk_bytes, open_device, usable_cores
+from tasks.devices import (
+    CPU_BATCH,
+    LIBRARIES,
+    Device,
+    DeviceLayer,
+    automatic_batch_size,
+    chunk_bytes,
+    open_device,
+    usable_cores,
+)
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError, DeviceError
 from tasks.recognize import Recognizer
@@ -40,13 +49,14 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
     bundle = open_bundle(settings.folder, settings.bundle)
     device = open_device(settings.device, settings.compute_type)
     try:
-        # The recogniser last: how much of a GPU's memory it takes for its batches depends on what is left.
-        diarizer = load_diarizer(bundle, device, diarization)
-        models = Models(bundle, device, load_recognizer(bundle, device, recognizer), diarizer)
+        models = Models(
+            bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
+        )
     except (RuntimeError, ValueError, OSError) as error:
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
     prove(models)
+    fit_batches(models, recognizer)
     return models
 
 
@@ -71,9 +81,8 @@ def prove(models: Models) -> None:
 def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings) -> Recognizer:
     """Load a bundle's recogniser onto a device, with its calibration.
 
-    On a CPU several workers with few threads each do more than one with all of them, and gain nothing by encoding more
-    than one chunk at once (evaluation/benchmarks/recognition.md). On a GPU one worker has the card, and as many chunks
-    at once as the memory holds that is free now: load it last.
+    On a CPU several workers with few threads each have done more than one with all of them, and the encoder no more
+    with several chunks at once than with one. On a GPU one worker has the card.
     """
     from faster_whisper import WhisperModel
 
@@ -84,24 +93,27 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         device=device.kind,
         device_index=device.index,
         compute_type=device.compute_type,
-        cpu_threads=threads // workers,
+        cpu_threads=round(threads / workers),
         num_workers=workers,
         local_files_only=True,
     )
-    whisper = Whisper(model)
-    size = settings.batch_size or automatic_batch_size(device, _chunk_bytes(whisper, device, settings))
     return Recognizer(
-        whisper,
+        Whisper(model),
         settings,
-        Batches(size, workers),
+        Batches(settings.batch_size or CPU_BATCH, workers),
         encoded_at_once=1 if device.kind == "cpu" else None,
         calibration=load_calibration(bundle.name, recognizer_digest(bundle.manifest)),
     )
 
 
-def _chunk_bytes(whisper: Whisper, device: Device, settings: RecognizerSettings) -> int:
-    if device.kind == "cpu":
-        return 0  # the size of a batch does not depend on it there
-    dimension = whisper.dimension()
+def fit_batches(models: Models, settings: RecognizerSettings, layer: DeviceLayer = LIBRARIES) -> None:
+    """On a GPU, have as many chunks decoded at once as the memory holds that is free now, or as settings say.
+
+    To be called once all models are loaded and have run.
+    """
+    if models.device.kind == "cpu" or settings.batch_size:
+        return
+    dimension = models.recognizer.dimension()
     layers = DECODER_LAYERS.get(dimension, max(DECODER_LAYERS.values()))
-    return chunk_bytes(dimension, layers, beam_size=settings.beam_size, float_bytes=device.float_bytes)
+    each = chunk_bytes(dimension, layers, beam_size=settings.beam_size, float_bytes=models.device.float_bytes)
+    models.recognizer.batches.size = automatic_batch_size(models.device, each, layer)

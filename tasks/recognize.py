@@ -13,17 +13,17 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 
 from tasks.batches import Batches
 from tasks.calibration import Calibration
-from tasks.chunks import Chunk
+from tasks.chunk_languages import find_languages
+from tasks.devices import CPU_BATCH
 from tasks.errors import ProcessingError
 from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
 from tasks.hypotheses import Hypothesis, find_faults, why_no_speech
-from tasks.languages import Odds, restrict, smooth, summarise
+from tasks.languages import Odds, restrict, summarise
 from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
 from tasks.second_chances import give_second_chances
 from tasks.setting_groups import RecognizerSettings
@@ -33,7 +33,6 @@ from tasks.whisper import FRAMES_PER_SECOND, Decoded, Decoding, Encoded, Piece, 
 from tasks.words import to_words
 
 NO_CALIBRATION = Calibration()
-DEFAULT_BATCH = 8
 
 
 @dataclass(slots=True)
@@ -70,7 +69,7 @@ class Recognizer:
     ) -> None:
         self._whisper = whisper
         self._settings = settings
-        self.batches = batches or Batches(DEFAULT_BATCH)
+        self.batches = batches or Batches(CPU_BATCH)
         self._encoded_at_once = encoded_at_once
         self.calibration = calibration
 
@@ -81,6 +80,10 @@ class Recognizer:
     def under(self, settings: RecognizerSettings) -> Recognizer:
         """The same model under other settings; those that concern its loading have no effect."""
         return Recognizer(self._whisper, settings, self.batches, self._encoded_at_once, self.calibration)
+
+    def dimension(self) -> int:
+        """The dimension of the model."""
+        return self._whisper.dimension()
 
     def prove(self) -> None:
         """Encode, decode and align two seconds of silence.
@@ -133,7 +136,8 @@ class Recognizer:
 
     def _recognize_load(self, load: list[HeardChunk], states: Sequence[_CallState], pool: ThreadPoolExecutor) -> None:
         self.encode(load, pool)
-        load = self._find_languages(load, states, pool)
+        before = {heard.call: states[heard.call].languages[-1] for heard in load if states[heard.call].languages}
+        load = find_languages(self, load, before, pool)
         self.decode(load, self.decoding())
         give_second_chances(self, load, pool)
         for heard in load:
@@ -215,50 +219,6 @@ class Recognizer:
         sound = [heard for heard in load if heard.error is None]
         self.batches.run(sound, step, failed, key=key, length=lambda heard: heard.duration_s, most=most)
 
-    # --------------------------------------------------------------------------------------------- the languages
-
-    def _find_languages(
-        self, load: Sequence[HeardChunk], states: Sequence[_CallState], pool: ThreadPoolExecutor
-    ) -> list[HeardChunk]:
-        """Give every chunk its language; where a call changes it inside of a chunk, the chunk is parted there."""
-        self.detect([heard for heard in load if heard.hints.language is None])
-        found: list[HeardChunk] = []
-        for call in dict.fromkeys(heard.call for heard in load):
-            own = [heard for heard in load if heard.call == call and heard.error is None]
-            found += [heard for heard in load if heard.call == call and heard.error is not None]
-            given = own[0].hints.language if own else None
-            if given is not None:
-                for heard in own:
-                    heard.language = given
-            else:
-                before = states[call].languages[-1:]
-                _smooth(own, before)
-                own = self._part_at_changes(own, before, pool)
-            found += own
-        return found
-
-    def _part_at_changes(
-        self, own: Sequence[HeardChunk], before: Sequence[str], pool: ThreadPoolExecutor
-    ) -> list[HeardChunk]:
-        """Look again, region by region, at the chunks on both sides of a change of language."""
-        beside = {
-            heard
-            for one, other in pairwise(own)
-            if one.language != other.language
-            for heard in (one, other)
-            if len(heard.chunk.regions) > 1
-        }
-        if not beside:
-            return list(own)
-        parts = {heard: [heard.part(Chunk((region,))) for region in heard.chunk.regions] for heard in beside}
-        new = [part for held in parts.values() for part in held]
-        self.encode(new, pool)
-        self.detect(new)
-        _smooth([part for heard in own for part in parts.get(heard, [heard]) if part.error is None], before)
-        parted = [run for heard in own for run in _runs(heard, parts.get(heard, []))]
-        self.encode([heard for heard in parted if heard.encoded is None], pool)
-        return parted
-
     # ----------------------------------------------------------------------------------------------- the results
 
     def _finish(self, heard: HeardChunk, state: _CallState) -> None:
@@ -319,31 +279,6 @@ def _recognition(state: _CallState) -> Recognition | Exception:
         set_aside=tuple(state.set_aside),
         counts=state.counts,
     )
-
-
-def _smooth(own: Sequence[HeardChunk], before: Sequence[str]) -> None:
-    """Give the chunks of a call, in order of time, the languages of the likeliest path through them."""
-    odds = [heard.odds or {} for heard in own]
-    path = smooth(odds, [heard.duration_s for heard in own], before[-1] if before else None)
-    for heard, language in zip(own, path, strict=True):
-        heard.language = language
-
-
-def _runs(heard: HeardChunk, parts: Sequence[HeardChunk]) -> list[HeardChunk]:
-    """A chunk, or what it falls into where its regions are in different languages."""
-    sound = [part for part in parts if part.error is None]
-    if len(sound) < len(parts) or len({part.language for part in parts}) <= 1:
-        heard.language = sound[0].language if parts and sound else heard.language
-        return [heard]
-    runs: list[HeardChunk] = []
-    for part in parts:
-        if runs and runs[-1].language == part.language:
-            longer = heard.part(Chunk((*runs[-1].chunk.regions, *part.chunk.regions)), part.language)
-            longer.odds = runs[-1].odds
-            runs[-1] = longer
-        else:
-            runs.append(part)
-    return runs
 
 
 def _hypothesis(heard: HeardChunk, text: Decoded, pieces: Sequence[Piece]) -> Hypothesis:

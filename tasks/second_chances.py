@@ -14,27 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Protocol
 
 from tasks.attribute import UNSPACED_LANGUAGES
-from tasks.heard import CHUNKS_AT_A_TIME, HeardChunk
+from tasks.heard import CHUNKS_AT_A_TIME, HeardChunk, Steps
 from tasks.hypotheses import COVER_MARGIN_S, Hypothesis, better, find_faults, uncovered
 from tasks.whisper import Decoding
 
 NO_REPEAT_TOKENS = 5
-
-
-class Steps(Protocol):
-    """What of a recogniser is needed here."""
-
-    def decoding(self) -> Decoding:
-        """How text is decoded, by the settings."""
-
-    def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
-        """Encode chunks."""
-
-    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
-        """Decode and align encoded chunks."""
 
 
 def give_second_chances(recognizer: Steps, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:

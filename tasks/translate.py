@@ -9,30 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from tasks.chunks import cut
-from tasks.heard import ChannelSpeech, HeardChunk, loads
+from tasks.heard import ChannelSpeech, HeardChunk, Steps, loads
 from tasks.records import CallHints, Region
 from tasks.tracks import Track
-from tasks.whisper import Decoding
 
 # Sound before and after an utterance that is heard with it, in seconds: word times are no cutting edges.
 MARGIN_S = 0.3
 ALL = "*"
-
-
-class Steps(Protocol):
-    """What of a recogniser is needed here."""
-
-    def decoding(self) -> Decoding:
-        """How text is decoded, by the settings."""
-
-    def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
-        """Encode chunks."""
-
-    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
-        """Decode encoded chunks to texts."""
 
 
 @dataclass(frozen=True, slots=True)
