@@ -24,6 +24,7 @@ from tasks.fingerprint import fingerprint
 from tasks.inventory import Inventory, check_month, duplicate_message, month_prefix, previous_month, take_inventory
 from tasks.planning import KNOWN_COLUMNS, plan_calls
 from tasks.records import CallHints, Failure, Outcome, PlannedCall, Provenance
+from tasks.rows import rows_of
 from tasks.runs import (
     RunHead,
     RunSummary,
@@ -40,7 +41,6 @@ from tasks.schemas import Row
 from tasks.settings import Settings, load_settings
 from tasks.shards import estimated_hours, pack_jobs, shard_count, shard_of
 from tasks.storage import open_storage
-from tasks.tables import rows_of
 
 
 def _run_name() -> str:

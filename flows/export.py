@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
+from tasks.rows import CallRows
 from tasks.schemas import UTTERANCES, Row
-from tasks.tables import CallRows, table_of, to_parquet
+from tasks.tables import table_of, to_parquet
 
 MAP_COLUMNS = frozenset({"attributes", "languages", "talk_s"})
 

@@ -19,10 +19,10 @@ from tasks.fingerprint import fingerprint
 from tasks.models import Models, load_models
 from tasks.pipeline import process
 from tasks.records import CallHints, CallRef, CopiedAudio, Outcome, PlannedCall, Provenance
+from tasks.rows import rows_of
 from tasks.runs import RunHead, read_head, read_job
 from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
-from tasks.tables import rows_of
 
 Overrides = dict[str, dict[str, Any]]
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
 from tasks.records import CopiedAudio
+from tasks.rows import CallRows
 from tasks.schemas import CALLS, SCHEMAS, Row
 from tasks.shards import Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
-from tasks.tables import CallRows, from_parquet, joined, only, table_of, to_parquet, write_id_of
+from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,8 +14,8 @@ from tasks.fingerprint import fingerprint
 from tasks.models import Models
 from tasks.pipeline import process
 from tasks.records import CallHints, CallRef, CopiedAudio, PlannedCall, Provenance
+from tasks.rows import CallRows, rows_of
 from tasks.settings import Settings
-from tasks.tables import CallRows, rows_of
 
 
 def local_calls(files: Sequence[Path], call_id: str | None, settings: Settings) -> list[CallRef]:

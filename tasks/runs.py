@@ -20,9 +20,10 @@ from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
 from tasks.records import PlannedCall, RecognitionCounts
+from tasks.rows import planned_calls, planned_rows
 from tasks.schemas import PLANNED, Row
 from tasks.storage import Storage
-from tasks.tables import from_parquet, planned_calls, planned_rows, table_of, to_parquet
+from tasks.tables import from_parquet, table_of, to_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
     except ObjectVanished as error:
         message = f"run {run_id} in {storage.uri} has no job {number}"
         raise SettingsError(message) from error
-    return planned_calls(from_parquet(content, PLANNED))
+    return planned_calls(from_parquet(content, PLANNED).to_pylist())
 
 
 def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float) -> RunSummary:

@@ -18,8 +18,8 @@ from conftest import BUCKET
 from flows.cli import main
 from flows.s3_server import LocalS3Server
 from tasks.dataset import DataSet
+from tasks.rows import rows_of
 from tasks.storage import open_storage
-from tasks.tables import rows_of
 
 COMMAND = Path(sys.executable).with_name("callscribe")
 COMMANDS = [

@@ -27,10 +27,11 @@ from tasks.dataset import Change, DataSet, merge_changes, tombstone_key
 from tasks.errors import CallscribeError, PreconditionFailed, StorageRefused, StorageUnavailable
 from tasks.query import connect
 from tasks.records import CopiedAudio
+from tasks.rows import CallRows, rows_of
 from tasks.schemas import CALLS, UTTERANCES, Row
 from tasks.shards import object_key, shard_of
 from tasks.storage import DirectAccess, ObjectInfo, Storage, StoredObject, open_storage
-from tasks.tables import CallRows, from_parquet, rows_of, table_of, to_parquet
+from tasks.tables import from_parquet, table_of, to_parquet
 
 MONTH = "2026-10"
 CALLS_KEY = object_key("calls", MONTH, 0, 1)

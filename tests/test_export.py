@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from evaluation.formats import parse_rttm, parse_stm
 from flows.export import FORMATS, readable, render
 from tasks.records import Utterance
+from tasks.rows import CallRows, rows_of
 from tasks.schemas import UTTERANCES
-from tasks.tables import CallRows, rows_of
 
 TALK = (
     utterance("Hello, AT&T. Is <this> on?", 0.5, 2.75, "agent"),

@@ -15,10 +15,11 @@ from conftest import BUCKET
 from flows.s3_server import LocalS3Server
 from tasks.dataset import DataSet
 from tasks.query import run_query
+from tasks.rows import rows_of
 from tasks.schemas import SCHEMAS
 from tasks.shards import object_key, shard_of
 from tasks.storage import Storage, open_storage
-from tasks.tables import rows_of, table_of, to_parquet
+from tasks.tables import table_of, to_parquet
 
 MONTHS = ("2026-09", "2026-10")
 SHARDS = 2

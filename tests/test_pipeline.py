@@ -42,8 +42,8 @@ from tasks.records import (
     Segment,
     Turn,
 )
+from tasks.rows import rows_of
 from tasks.settings import Settings, load_settings
-from tasks.tables import rows_of
 from tasks.tracks import Track
 
 ARCHIVE = Path("evaluation/sets/demo/archive/2026/10")

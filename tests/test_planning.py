@@ -12,9 +12,9 @@ from tasks.dataset import merge_changes
 from tasks.errors import TerminalError, TransientError
 from tasks.planning import KNOWN_COLUMNS, Plan, decide, plan_calls
 from tasks.records import CallRef, PlannedCall
+from tasks.rows import rows_of
 from tasks.schemas import CALLS, Row
 from tasks.shards import shard_of
-from tasks.tables import rows_of
 
 MAX_ATTEMPTS = 3
 SHARDS = 7

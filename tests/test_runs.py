@@ -28,6 +28,7 @@ from tasks.dataset import Change, DataSet
 from tasks.errors import PreconditionFailed, SettingsError
 from tasks.inventory import Inventory
 from tasks.records import CopiedAudio, PlannedCall, RecognitionCounts
+from tasks.rows import CallRows, rows_of
 from tasks.runs import (
     RunHead,
     RunSummary,
@@ -43,7 +44,6 @@ from tasks.runs import (
 )
 from tasks.shards import shard_of
 from tasks.storage import Storage, open_storage
-from tasks.tables import CallRows, rows_of
 
 MONTH = "2026-10"
 SHARDS = 3

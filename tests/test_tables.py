@@ -35,18 +35,9 @@ from tasks.records import (
     Utterance,
     Word,
 )
+from tasks.rows import planned_calls, planned_rows, rows_of
 from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
-from tasks.tables import (
-    from_parquet,
-    joined,
-    only,
-    planned_calls,
-    planned_rows,
-    rows_of,
-    table_of,
-    to_parquet,
-    write_id_of,
-)
+from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
 
 SCHEMAS = {"calls": CALLS, "utterances": UTTERANCES, "planned": PLANNED}
 
@@ -410,13 +401,13 @@ _planned = st.builds(
 def test_a_plan_comes_back(work: list[PlannedCall]) -> None:
     """The calls of a job are read as they were planned, in order."""
     content = to_parquet(table_of(planned_rows(work), PLANNED))
-    assert work == planned_calls(from_parquet(content, PLANNED))
+    assert work == planned_calls(from_parquet(content, PLANNED).to_pylist())
 
 
 def test_an_older_plan_comes_back() -> None:
     """A plan that was written before there were hints of languages and hot words says that there are none."""
     work = [planned_call(call_ref(hints=CallHints("de", ("agent",), 2)))]
-    assert work == planned_calls(from_parquet(_older(planned_rows(work), "planned"), PLANNED))
+    assert work == planned_calls(from_parquet(_older(planned_rows(work), "planned"), PLANNED).to_pylist())
 
 
 def _words(*texts: str | None) -> list[Row]:

@@ -42,10 +42,10 @@ from evaluation.wer import word_errors
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
+from tasks.rows import CallRows
 from tasks.schemas import Row
 from tasks.setting_groups import ArchiveSettings
 from tasks.settings import Settings, load_settings
-from tasks.tables import CallRows
 
 VARIANTS = "formats/"
 LAYOUTS = frozenset({"mono", "stereo"})

@@ -25,9 +25,9 @@ from evaluation.report import percent
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
+from tasks.rows import CallRows
 from tasks.schemas import Row
 from tasks.settings import Settings, load_settings
-from tasks.tables import CallRows
 
 LANGUAGES: Final = ("de", "en", "es", "fr", "pt")
 WIDE, PHONE = BANDS = ("wide band", "phone line")

@@ -7,6 +7,8 @@ there that names the call NAME. No program tells speakers apart.
 
     python -m evaluation.benchmarks.peers install
     python -m evaluation.benchmarks.peers compare FOLDER --no-speech FOLDER --write evaluation/benchmarks/peers.md
+
+`peers_workloads` makes folders of many short calls, and of long ones, out of others.
 """
 
 from __future__ import annotations
