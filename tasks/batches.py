@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from heapq import heapreplace
+from itertools import pairwise
 from threading import Lock
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from tasks.errors import DeviceError
 
 T = TypeVar("T")
 Step = Callable[[Sequence[T]], None]
+# Beside its items, a batch takes about as long as so many more of them: its steps are those of its longest text.
+BATCH_COST = 1
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,19 +57,18 @@ class Batches:
             step: works on a batch; what it did to a batch that it failed on does not count.
             failed: told of an item that fails alone.
             key: items of one batch have the same.
-            length: of an item; items of like length share a batch, so that they are done at the same time.
+            length: of an item; items of like length share a batch, so that they are done at the same time. What has the
+                same key comes together, the key of the longest item first.
             most: items in a batch, where that is less than `size`.
 
         Raises:
             DeviceError: memory does not suffice for one item.
         """
-        ordered = sorted(items, key=lambda item: (repr(key(item)), -length(item)))
+        alike: dict[Hashable, list[T]] = {}
+        for item in sorted(items, key=lambda item: -length(item)):
+            alike.setdefault(key(item), []).append(item)
         size = min(self.size, most or self.size)
-        batches: list[Sequence[T]] = []
-        for _, group in groupby(ordered, lambda item: repr(key(item))):
-            alike = list(group)
-            even = _even(len(alike), size, self.workers)
-            batches += [alike[start : start + even] for start in range(0, len(alike), even)]
+        batches = _full(alike.values(), size) if self.workers == 1 else _shared(alike.values(), size, self.workers)
         if self.workers == 1 or len(batches) < 2:  # nothing to do side by side
             for batch in batches:
                 self._work(batch, step, failed)
@@ -116,10 +118,47 @@ class Batches:
                 _LOG.warning("out of memory with a batch of %d; going on with %d", tried, self.size)
 
 
-def _even(items: int, most: int, workers: int) -> int:
-    """The size of batches of at most so many that keeps all workers at it: eleven items are six and five for two."""
-    if workers == 1:
-        return most
-    batches = -(-items // most)
-    shared = -(-batches // workers) * workers
-    return -(-items // min(shared, items)) if items else most
+def _full(groups: Iterable[Sequence[T]], size: int) -> list[Sequence[T]]:
+    """Batches of so many of each group; the last one of a group holds what is left."""
+    return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+
+
+def _shared(groups: Iterable[Sequence[T]], most: int, workers: int) -> list[Sequence[T]]:
+    """Batches of at most so many, largest first, that keep all workers at it: eleven items are six and five for two.
+
+    Groups are parted further as long as the last worker is done sooner for it.
+    """
+    held = list(groups)
+    parts = [-(-len(group) // most) for group in held]
+    best = _parts(held, parts)
+    for _ in range(workers):
+        sizes = [-(-len(group) // count) for group, count in zip(held, parts, strict=True)]
+        largest = max(range(len(held)), key=sizes.__getitem__, default=None)
+        if largest is None or sizes[largest] == 1:
+            break
+        parts[largest] += 1
+        other = _parts(held, parts)
+        if _last_done(other, workers) < _last_done(best, workers):
+            best = other
+    return best
+
+
+def _last_done(batches: Iterable[Sequence[T]], workers: int) -> int:
+    """When the last of the workers is done, each taking the next batch when it is free; a batch costs its overhead."""
+    busy = [0] * workers
+    for batch in batches:
+        heapreplace(busy, busy[0] + len(batch) + BATCH_COST)
+    return max(busy)
+
+
+def _parts(groups: Sequence[Sequence[T]], counts: Sequence[int]) -> list[Sequence[T]]:
+    """Each group in so many parts; the largest parts of all first."""
+    parts = [part for group, count in zip(groups, counts, strict=True) for part in _parted(group, count)]
+    return sorted(parts, key=lambda part: -len(part))
+
+
+def _parted(group: Sequence[T], count: int) -> list[Sequence[T]]:
+    """A group in so many parts, in order, of which none has two more than another."""
+    size, over = divmod(len(group), count)
+    bounds = [index * size + min(index, over) for index in range(count + 1)]
+    return [group[start:end] for start, end in pairwise(bounds)]

@@ -29,7 +29,17 @@ from tasks.second_chances import give_second_chances
 from tasks.setting_groups import RecognizerSettings
 from tasks.spectra import Spectra
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
-from tasks.whisper import FRAMES_PER_SECOND, Decoded, Decoding, Encoded, Piece, Whisper
+from tasks.whisper import (
+    FRAMES_PER_SECOND,
+    WHOLE_WINDOW_S,
+    Decoded,
+    Decoding,
+    Encoded,
+    Piece,
+    Spectrum,
+    Whisper,
+    window_frames,
+)
 from tasks.words import to_words
 
 NO_CALIBRATION = Calibration()
@@ -57,6 +67,8 @@ class Recognizer:
         batches: how many chunks go through the model at once; decides speed and memory, not the words.
         encoded_at_once: how many go through the encoder at once, at most.
         calibration: from the model's word probabilities to those that are right so often.
+        margin_s: silence after a chunk in the encoder's window, at least, in seconds (`tasks.whisper.window_frames`),
+            where settings do not say it.
     """
 
     def __init__(
@@ -66,20 +78,24 @@ class Recognizer:
         batches: Batches | None = None,
         encoded_at_once: int | None = None,
         calibration: Calibration = NO_CALIBRATION,
+        margin_s: float = WHOLE_WINDOW_S,
     ) -> None:
         self._whisper = whisper
         self._settings = settings
         self.batches = batches or Batches(CPU_BATCH)
         self._encoded_at_once = encoded_at_once
         self.calibration = calibration
+        self._margin_s = margin_s
 
     def uncalibrated(self) -> Recognizer:
         """The same recogniser with the model's own word probabilities."""
-        return Recognizer(self._whisper, self._settings, self.batches, self._encoded_at_once)
+        return Recognizer(self._whisper, self._settings, self.batches, self._encoded_at_once, margin_s=self._margin_s)
 
     def under(self, settings: RecognizerSettings) -> Recognizer:
         """The same model under other settings; those that concern its loading have no effect."""
-        return Recognizer(self._whisper, settings, self.batches, self._encoded_at_once, self.calibration)
+        return Recognizer(
+            self._whisper, settings, self.batches, self._encoded_at_once, self.calibration, self._margin_s
+        )
 
     def dimension(self) -> int:
         """The dimension of the model."""
@@ -92,8 +108,7 @@ class Recognizer:
             RuntimeError, ValueError: the model cannot run on its device.
         """
         silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
-        spectrum = self._whisper.spectrum(silence)[:, : 2 * FRAMES_PER_SECOND]
-        encoded = self._whisper.encode([np.ascontiguousarray(spectrum)])
+        encoded = self._whisper.encode([self._whisper.spectrum(silence, 2 * FRAMES_PER_SECOND)])
         self._whisper.languages(encoded)
         decoding = Decoding(beam_size=1)
         decoded = self._whisper.decode(encoded, [self._whisper.prompt("en", decoding)], decoding)
@@ -152,7 +167,7 @@ class Recognizer:
     def encode(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Encode chunks; worker threads compute the spectra of the next batches while the model runs."""
         ordered = sorted(load, key=lambda heard: -heard.duration_s)
-        spectra = Spectra(pool, self._whisper.spectrum, ordered, 2 * self.batches.size * self.batches.workers)
+        spectra = Spectra(pool, self._spectrum, ordered, 2 * self.batches.size * self.batches.workers)
 
         def step(batch: Sequence[HeardChunk]) -> None:
             found = self._whisper.encode([spectra.of(heard) for heard in batch])
@@ -160,7 +175,13 @@ class Recognizer:
                 heard.encoded = encoded
                 spectra.done(heard)
 
-        self._run(load, step, most=self._encoded_at_once)
+        self._run(load, step, key=self._frames, most=self._encoded_at_once)
+
+    def _frames(self, heard: HeardChunk) -> int:
+        return window_frames(heard.duration_s, self._settings.window_margin_s or self._margin_s)
+
+    def _spectrum(self, heard: HeardChunk) -> Spectrum:
+        return self._whisper.spectrum(heard.chunk.read(heard.source.track), self._frames(heard))
 
     def detect(self, load: Sequence[HeardChunk]) -> None:
         """Find the odds of every language for encoded chunks, among those that are allowed."""
@@ -170,7 +191,7 @@ class Recognizer:
             for heard, odds in zip(batch, found, strict=True):
                 heard.odds = restrict(odds, heard.hints.languages)
 
-        self._run(load, step)
+        self._run(load, step, key=_positions)
 
     def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
         """Decode and align encoded chunks whose language is known; each then has a hypothesis."""
@@ -183,7 +204,7 @@ class Recognizer:
             for heard, text, found in zip(batch, texts, pieces, strict=True):
                 heard.hypothesis = _hypothesis(heard, text, found)
 
-        self._run(load, align, key=lambda heard: heard.language)
+        self._run(load, align, key=lambda heard: (heard.language, _positions(heard)))
 
     def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
         """Decode encoded chunks whose language is known; each then has a text."""
@@ -202,7 +223,7 @@ class Recognizer:
             for heard, decoded in zip(batch, found, strict=True):
                 heard.decoded = decoded
 
-        self._run(load, write, key=lambda heard: len(prompts[heard]))
+        self._run(load, write, key=lambda heard: (len(prompts[heard]), _positions(heard)))
 
     def _run(
         self,
@@ -308,6 +329,10 @@ def _encoded(heard: HeardChunk) -> Encoded:
         message = "a chunk is decoded before it is encoded"
         raise RuntimeError(message)
     return heard.encoded
+
+
+def _positions(heard: HeardChunk) -> int:
+    return len(_encoded(heard))
 
 
 def _decoded(heard: HeardChunk) -> Decoded:

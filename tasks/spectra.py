@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 from tasks.heard import HeardChunk
-from tasks.records import Samples
 from tasks.whisper import Spectrum
 
 
@@ -17,7 +16,7 @@ class Spectra:
 
     Args:
         pool: the worker threads.
-        transform: samples of a chunk to its spectrum.
+        transform: a chunk to its spectrum.
         chunks: all chunks, in the order in which they will be asked for.
         ahead: how many are computed before they are asked for.
     """
@@ -25,7 +24,7 @@ class Spectra:
     def __init__(
         self,
         pool: ThreadPoolExecutor,
-        transform: Callable[[Samples], Spectrum],
+        transform: Callable[[HeardChunk], Spectrum],
         chunks: Sequence[HeardChunk],
         ahead: int,
     ) -> None:
@@ -62,4 +61,4 @@ class Spectra:
     def _start(self, heard: HeardChunk) -> None:
         if heard in self._waiting:
             self._waiting.remove(heard)
-        self._started[heard] = self._pool.submit(lambda: self._transform(heard.chunk.read(heard.source.track)))
+        self._started[heard] = self._pool.submit(self._transform, heard)

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 Task = Literal["transcribe", "translate"]
 Spectrum = NDArray[np.float32]
-"""Log-mel spectrum of a chunk, `[mel, frame]`, of 30 s: silence fills it up."""
+"""Log-mel spectrum of a chunk, `[mel, frame]`; silence fills it up to the length of its window."""
 Encoded = NDArray[Any]
 """What the encoder made of a chunk, `[position, dimension]`, in the model's own precision."""
 
-WINDOW_FRAMES = 3000
 FRAMES_PER_SECOND = 100
+WHOLE_WINDOW_S = 30.0
+WINDOW_FRAMES = round(WHOLE_WINDOW_S * FRAMES_PER_SECOND)
+# A shorter window is shorter by a multiple of this, so that chunks of like length can share a batch.
+WINDOW_STEP_FRAMES = 4 * FRAMES_PER_SECOND
 # Whisper's decoder holds 448 tokens; a half each is left to the prompt and to the text.
 MOST_TEXT_TOKENS = 224
 MOST_PROMPT_TOKENS = 200
@@ -93,22 +96,23 @@ class Whisper:
         self._model = model
         self._tokenizer = cache(self._open_tokenizer)
 
-    def spectrum(self, samples: Samples) -> Spectrum:
-        """The log-mel spectrum of a chunk of at most 30 s, filled up with silence. May run in any thread."""
+    def spectrum(self, samples: Samples, frames: int = WINDOW_FRAMES) -> Spectrum:
+        """The log-mel spectrum of a chunk, cut or filled up with silence to so many frames. May run in any thread."""
         extractor = self._model.feature_extractor
-        frames = extractor(samples[: WINDOW_FRAMES * MODEL_SAMPLING_RATE // FRAMES_PER_SECOND], padding=160)
-        held = min(frames.shape[1], WINDOW_FRAMES)
-        spectrum = np.zeros((frames.shape[0], WINDOW_FRAMES), dtype=np.float32)
-        spectrum[:, :held] = frames[:, :held]
+        found = extractor(samples[: frames * MODEL_SAMPLING_RATE // FRAMES_PER_SECOND], padding=160)
+        held = min(found.shape[1], frames)
+        spectrum = np.zeros((found.shape[0], frames), dtype=np.float32)
+        spectrum[:, :held] = found[:, :held]
         return spectrum
 
     def dimension(self) -> int:
         """The dimension of the model, found by encoding a second of silence."""
-        (encoded,) = self.encode([self.spectrum(np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32))])
+        silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
+        (encoded,) = self.encode([self.spectrum(silence, WINDOW_STEP_FRAMES)])
         return int(encoded.shape[-1])
 
     def encode(self, spectra: Sequence[Spectrum]) -> list[Encoded]:
-        """Run the encoder over a batch of spectra."""
+        """Run the encoder over a batch of spectra of one length; it gives a position for every two frames."""
         encoded = self._model.model.encode(_on_host(spectra), to_cpu=True)
         return list(_as_array(encoded))
 
@@ -141,7 +145,7 @@ class Whisper:
         """Decode a batch.
 
         Args:
-            encoded: the chunks.
+            encoded: the chunks, of one length.
             prompts: of each chunk, all of one length.
             decoding: how.
         """
@@ -163,7 +167,7 @@ class Whisper:
         """When each word was said: dynamic time warping over the decoder's attention (Whisper's method).
 
         Args:
-            encoded: chunks of one language.
+            encoded: chunks of one language and one length.
             decoded: their texts.
             frames: frames of sound in each chunk, of 10 ms; what fills it up is left out.
             language: of all of them.
@@ -202,6 +206,20 @@ class Whisper:
             message = f"Whisper does not know the language {language!r}; name it by its ISO 639-1 code, such as en"
             raise ProcessingError(message)
         return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
+
+
+def window_frames(seconds: float, margin_s: float) -> int:
+    """The frames of the window that a chunk is heard in: the whole 30 s, or less for a shorter chunk.
+
+    Whisper was trained on windows of 30 s, filled up with silence, and its encoder takes its time by their length,
+    whatever they hold. Attention is given to every position, also those of silence.
+
+    Args:
+        seconds: length of the chunk.
+        margin_s: silence after it, at least; the next step of `WINDOW_STEP_FRAMES` below 30 s is taken.
+    """
+    spare_s = WHOLE_WINDOW_S - seconds - margin_s
+    return WINDOW_FRAMES - WINDOW_STEP_FRAMES * max(0, int(spare_s * FRAMES_PER_SECOND / WINDOW_STEP_FRAMES))
 
 
 def _on_host(rows: Sequence[NDArray[Any]]) -> ctranslate2.StorageView:

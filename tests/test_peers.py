@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -426,6 +427,23 @@ def test_unknown_names_are_refused(arguments: list[str]) -> None:
     found = CliRunner().invoke(app, arguments)
     assert 2 == found.exit_code
     assert "nobody" in found.output
+
+
+def test_each_folder_is_a_workload_of_its_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables name them; what is heard where nobody speaks is asked once; one note says how."""
+    programs = (python(OURS, WRITES), python("peer", WRITES))
+    monkeypatch.setattr("evaluation.benchmarks.peers.PROGRAMS", programs)
+    other = copytree(folder, tmp_path / "busy")
+    out = tmp_path / "table.md"
+    arguments = ["compare", str(folder), str(other), "--rounds", "1", "--no-speech", str(folder), "--write", str(out)]
+    found = CliRunner().invoke(app, arguments)
+    assert 0 == found.exit_code, found.output
+    text = out.read_text(encoding="utf-8")
+    assert [f"**{folder.name}**", "**busy**"] == [line for line in text.splitlines() if line.startswith("**")]
+    assert 1 == text.count("Whole processes, model load included")
+    same = CliRunner().invoke(app, ["compare", str(folder), str(folder)])
+    assert 2 == same.exit_code
+    assert "one name" in same.output
 
 
 def test_names_become_folders() -> None:

@@ -24,7 +24,7 @@ from tasks.records import CallHints, Recognition, Region, Samples, Word
 from tasks.setting_groups import RecognizerSettings, VadSettings
 from tasks.tracks import Track
 from tasks.vad import find_speech
-from tasks.whisper import Decoded, Decoding, Encoded, Piece, Spectrum
+from tasks.whisper import WINDOW_FRAMES, Decoded, Decoding, Encoded, Piece, Spectrum
 
 # ------------------------------------------------------------------------------------------------- a scripted model
 
@@ -46,20 +46,22 @@ class ScriptedWhisper:
     avg_logprob: float = -0.3
     no_speech_prob: float = 0.02
     detected: int = 0
+    windows: list[int] = field(default_factory=list)
 
-    def spectrum(self, samples: Samples) -> Spectrum:
-        """Which sound it is, and how long."""
-        return np.array([[samples[0], len(samples) / SECOND]], dtype=np.float32)
+    def spectrum(self, samples: Samples, frames: int = WINDOW_FRAMES) -> Spectrum:
+        """In every frame, which sound it is, and how long."""
+        return np.tile(np.array([[samples[0]], [len(samples) / SECOND]], dtype=np.float32), frames)
 
     def encode(self, spectra: Sequence[Spectrum]) -> list[Encoded]:
-        """The same."""
-        self.fails([spectrum[0] for spectrum in spectra])
-        return [spectrum[0] for spectrum in spectra]
+        """The same, for every two frames; spectra of a batch must be of one length."""
+        self.windows += [spectrum.shape[1] for spectrum in np.stack(spectra)]
+        self.fails([spectrum[:, 0] for spectrum in spectra])
+        return [spectrum[:, ::2].T for spectrum in spectra]
 
     def languages(self, encoded: Sequence[Encoded]) -> list[dict[str, float]]:
         """As scripted."""
         self.detected += len(encoded)
-        return [self.odds(one) for one in encoded]
+        return [self.odds(one[0]) for one in np.stack(encoded)]
 
     def prompt(self, language: str, decoding: Decoding, hot_words: Sequence[str] = ()) -> tuple[int, ...]:
         """As long as there are hot words."""
@@ -70,11 +72,11 @@ class ScriptedWhisper:
         self, encoded: Sequence[Encoded], prompts: Sequence[tuple[int, ...]], decoding: Decoding
     ) -> list[Decoded]:
         """As scripted; prompts of a batch must be of one length."""
-        assert 1 == len({len(prompt) for prompt in prompts})
+        assert 1 == len({(len(prompt), one.shape) for prompt, one in zip(prompts, encoded, strict=True)})
         self.batches.append(len(encoded))
         self.decodings.append(decoding)
         return [
-            Decoded((1,), "".join(text for text, _, _ in self._said(one)), self.avg_logprob, self.no_speech_prob)
+            Decoded((1,), "".join(text for text, _, _ in self._said(one[0])), self.avg_logprob, self.no_speech_prob)
             for one in encoded
         ]
 
@@ -83,9 +85,9 @@ class ScriptedWhisper:
     ) -> list[list[Piece]]:
         """As scripted."""
         del decoded, language
-        assert all(abs(float(one[1]) * 100 - held) <= 1 for one, held in zip(encoded, frames, strict=True))
+        assert all(abs(float(one[0][1]) * 100 - held) <= 1 for one, held in zip(np.stack(encoded), frames, strict=True))
         return [
-            [Piece(text, start, end, 0.8) for text, start, end in self._said(one) if text.strip()] for one in encoded
+            [Piece(text, start, end, 0.8) for text, start, end in self._said(one[0]) if text.strip()] for one in encoded
         ]
 
     def _said(self, encoded: Encoded) -> list[tuple[str, float, float]]:
@@ -124,6 +126,22 @@ def recognized(whisper: ScriptedWhisper, *channels: ChannelSpeech, hints: CallHi
 def said(*words: tuple[str, float, float]) -> Callable[[Encoded], list[tuple[str, float, float]]]:
     """The same of every chunk."""
     return lambda _: list(words)
+
+
+def test_windows_are_as_long_as_chunks_and_settings_say() -> None:
+    """Chunks of like windows share a batch; the setting has the last word; a model nobody measured hears whole ones."""
+    calls = [CallSpeech((channel(region(0.0, length)),), CallHints("en")) for length in (3.0, 20.0, 4.0, 25.0, 2.5)]
+    for margin_s, setting, windows, batches in (
+        (2.0, None, [3000, 2200, 600, 600, 600], [1, 1, 3]),
+        (2.0, 30.0, [3000] * 5, [5]),
+        (30.0, None, [3000] * 5, [5]),
+        (30.0, 6.0, [3000, 2600, 1000, 1000, 1000], [1, 1, 3]),
+    ):
+        whisper = ScriptedWhisper()
+        recognizer = Recognizer(whisper, RecognizerSettings(window_margin_s=setting), Batches(8), margin_s=margin_s)
+        assert [] == [found for found in recognizer.recognize(calls) if isinstance(found, Exception)]
+        # What follows are second chances: one word is little for so long a chunk.
+        assert (windows, batches) == (whisper.windows[: len(calls)], whisper.batches[: len(batches)])
 
 
 # --------------------------------------------------------------------------------------------- one call, one channel
@@ -440,7 +458,9 @@ def test_real_calls_do_not_depend_on_their_batches(
 ) -> None:
     """The same words, times and probabilities to the last bit, whatever else is in the batch."""
     original = models.recognizer
-    recognizer = Recognizer(original._whisper, original._settings, Batches(size, workers), size, original.calibration)
+    recognizer = Recognizer(
+        original._whisper, original._settings, Batches(size, workers), size, original.calibration, original._margin_s
+    )
     order = [3, 1, 0, 2, 1]
     assert [alone[index] for index in order] == recognizer.recognize([calls[index] for index in order])
 

@@ -13,7 +13,6 @@ from sounds import SECOND, track
 from speech import UNREAD, heard_chunk
 
 from tasks.heard import HeardChunk
-from tasks.records import Samples
 from tasks.spectra import Spectra
 from tasks.tracks import Track
 from tasks.whisper import Spectrum
@@ -32,8 +31,9 @@ class Transform:
     given: list[float] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def __call__(self, samples: Samples) -> Spectrum:
+    def __call__(self, heard: HeardChunk) -> Spectrum:
         """The first sample."""
+        samples = heard.chunk.read(heard.source.track)
         with self.lock:
             self.given.append(float(samples[0]))
         if samples[0] == self.wrong:

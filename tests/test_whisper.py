@@ -3,11 +3,23 @@
 import ctranslate2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sounds import SECOND, demo, noise
 
 from tasks.models import Models
 from tasks.records import Samples
-from tasks.whisper import MOST_PROMPT_TOKENS, Decoded, Decoding, Whisper, _as_array, _on_host
+from tasks.whisper import (
+    MOST_PROMPT_TOKENS,
+    WINDOW_FRAMES,
+    WINDOW_STEP_FRAMES,
+    Decoded,
+    Decoding,
+    Whisper,
+    _as_array,
+    _on_host,
+    window_frames,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +55,30 @@ def test_a_spectrum_is_of_thirty_seconds(whisper: Whisper, seconds: float) -> No
     held = whisper._model.feature_extractor(sound[: 30 * SECOND], padding=160)[:, :3000]
     assert np.array_equal(held, spectrum[:, : held.shape[1]])
     assert not spectrum[:, held.shape[1] :].any()
+
+
+@pytest.mark.parametrize("seconds", [0.05, 3.0, 7.9])
+def test_a_spectrum_of_a_shorter_window(whisper: Whisper, seconds: float) -> None:
+    """It is the beginning of the one of the whole window."""
+    sound = noise(1, seconds)
+    assert np.array_equal(whisper.spectrum(sound)[:, :1000], whisper.spectrum(sound, 1000))
+
+
+@given(seconds=st.floats(0, 30), margin_s=st.floats(1, 30))
+def test_windows_hold_the_chunk_and_its_margin(seconds: float, margin_s: float) -> None:
+    """Or they are whole; and no window could be a step shorter."""
+    frames = window_frames(seconds, margin_s)
+    assert 0 == (WINDOW_FRAMES - frames) % WINDOW_STEP_FRAMES
+    assert frames == WINDOW_FRAMES or frames >= 100 * (seconds + margin_s) - 1e-6
+    assert frames - WINDOW_STEP_FRAMES < 100 * (seconds + margin_s) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "margin_s", "expected"), [(28, 2, 3000), (24, 2, 2600), (24.01, 2, 3000), (1, 2, 600), (5, 30, 3000)]
+)
+def test_windows(seconds: float, margin_s: float, expected: int) -> None:
+    """In steps of four seconds below the whole window."""
+    assert expected == window_frames(seconds, margin_s)
 
 
 def test_prompts(whisper: Whisper) -> None:

@@ -244,7 +244,7 @@ def install_peers(
 
 @app.command()
 def compare(
-    folder: Annotated[Path, typer.Argument(help="Recordings, and maybe references.")],
+    folders: Annotated[list[Path], typer.Argument(help="Recordings, and maybe references; a workload each.")],
     no_speech: Annotated[Path | None, typer.Option(help="Recordings where nobody speaks.")] = None,
     rounds: Annotated[int, typer.Option(help="How often each program runs.", min=1)] = 3,
     threads: Annotated[int, typer.Option(help="Threads of each program.", min=1)] = 2,
@@ -252,33 +252,41 @@ def compare(
     keep: Annotated[Path | None, typer.Option(help="Copy what the programs wrote into this new folder.")] = None,
     write: Annotated[Path | None, typer.Option(help="Write the tables here too.")] = None,
 ) -> None:
-    """Run every program over all recordings, and compare."""
+    """Run every program over all recordings of each folder, and compare."""
     names = [program.name for program in PROGRAMS]
     if unknown := sorted(set(only or ()) - set(names)):
         raise typer.BadParameter(f"there is no {'; '.join(unknown)}: there are {'; '.join(names)}")
     wanted = [program for program in PROGRAMS if not only or program.name in only]
-    skipped = [f"{program.missing}." for program in wanted if program.missing]
-    for line in skipped:
+    remarks = [f"{program.missing}." for program in wanted if program.missing]
+    for line in remarks:
         typer.echo(line, err=True)
     programs = [program for program in wanted if not program.missing]
     if not programs:
         raise typer.BadParameter("none of these programs is installed")
     settings = load_settings().models
-    corpus, quiet = find_corpus(folder), find_corpus(no_speech) if no_speech else None
+    corpora = {folder.name: find_corpus(folder) for folder in folders}
+    if len(corpora) < len(folders):
+        raise typer.BadParameter("two folders have one name, by which the table tells them apart")
+    quiet = find_corpus(no_speech) if no_speech else None
+    tables: list[str] = []
     with TemporaryDirectory(prefix="callscribe-") as name:
         silence = Path(name, "silence.wav")
         soundfile.write(silence, np.zeros(SILENCE_S * SILENCE_HZ, dtype=np.float32), SILENCE_HZ, subtype="PCM_16")
         work = Work((), settings.folder / settings.bundle / "recognizer", Path(name, "runs"), threads)
-        turns, failed = measure(programs, rounds, corpus, silence, work)
-        done = [program for program in programs if program.name in turns]
-        measured = [summary(one.name, turns[one.name], corpus, listen_to_no_speech(one, quiet, work)) for one in done]
+        heard = {program.name: listen_to_no_speech(program, quiet, work) for program in programs}
+        for workload, corpus in corpora.items():
+            own = replace(work, out=work.out / workload)
+            turns, failed = measure(programs, rounds, corpus, silence, own)
+            measured = [summary(name, held, corpus, heard[name]) for name, held in turns.items()]
+            tables.append(f"**{workload}**\n\n{markdown(measured, OURS)}")
+            typer.echo(f"{tables[-1]}\n")
+            remarks += [f"{name} failed on {workload}: {why}." for name, why in failed.items()]
         if keep is not None:
             copytree(work.out, keep)
-    remarks = [*skipped, *(f"{name} failed: {why}." for name, why in failed.items())]
-    text = f"{markdown(measured, OURS)}\n\n{note(done, rounds, threads, remarks)}\n"
-    typer.echo(text)
+    told = note(programs, rounds, threads, remarks)
+    typer.echo(told)
     if write is not None:
-        write.write_text(text, encoding="utf-8")
+        write.write_text("\n\n".join([*tables, told]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
