@@ -17,10 +17,14 @@ OF_SOUND = ("snr", "crosstalk", "denoise", "long_calls", "codecs", "loading")
 # … and those in docs/recognition.md.
 OF_RECOGNITION = (
     "recognition",
+    "windows",
+    "chunking",
+    "nonspeech",
     "word_times",
     "calibration",
     "hot_words",
     "languages",
+    "many_calls",
     "peers",
 )
 

@@ -52,10 +52,10 @@ class Steps(Protocol):
     def detect(self, load: Sequence[HeardChunk]) -> None:
         """Find the odds of every language for encoded chunks."""
 
-    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
-        """Decode encoded chunks whose language is known to texts."""
+    def write(self, load: Sequence[HeardChunk]) -> None:
+        """Decode encoded chunks whose language is known to texts, each in its own way."""
 
-    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+    def decode(self, load: Sequence[HeardChunk]) -> None:
         """Decode and align encoded chunks whose language is known; each then has a hypothesis."""
 
 
@@ -71,6 +71,7 @@ class HeardChunk:
         encoded: what the encoder made of it.
         odds: of the languages; None where the language was given.
         language: what it is decoded in.
+        decoding: how; None means as settings say.
         decoded: its text.
         hypothesis: what stands as recognised.
         retried, improved: whether it was decoded in other ways too, and whether one of those stands.
@@ -85,6 +86,7 @@ class HeardChunk:
     encoded: Encoded | None = None
     odds: Odds | None = None
     language: str = ""
+    decoding: Decoding | None = None
     decoded: Decoded | None = None
     hypothesis: Hypothesis | None = None
     retried: bool = False
@@ -111,6 +113,12 @@ class HeardChunk:
     def part(self, chunk: Chunk, language: str = "") -> HeardChunk:
         """A part of it, to be heard alone."""
         return HeardChunk(self.call, self.channel, self.source, chunk, self.hints, language=language)
+
+    def again(self, decoding: Decoding) -> HeardChunk:
+        """The same sound, encoded as it is, to be decoded in another way."""
+        same = self.part(self.chunk, self.language)
+        same.encoded, same.decoding = self.encoded, decoding
+        return same
 
 
 def within(regions: Iterable[Region], others: Iterable[Region]) -> list[Region]:

@@ -153,7 +153,7 @@ class Recognizer:
         self.encode(load, pool)
         before = {heard.call: states[heard.call].languages[-1] for heard in load if states[heard.call].languages}
         load = find_languages(self, load, before, pool)
-        self.decode(load, self.decoding())
+        self.decode(load)
         give_second_chances(self, load, pool)
         for heard in load:
             self._finish(heard, states[heard.call])
@@ -193,9 +193,9 @@ class Recognizer:
 
         self._run(load, step, key=_positions)
 
-    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+    def decode(self, load: Sequence[HeardChunk]) -> None:
         """Decode and align encoded chunks whose language is known; each then has a hypothesis."""
-        self.write(load, decoding)
+        self.write(load)
 
         def align(batch: Sequence[HeardChunk]) -> None:
             texts = [_decoded(heard) for heard in batch]
@@ -206,24 +206,27 @@ class Recognizer:
 
         self._run(load, align, key=lambda heard: (heard.language, _positions(heard)))
 
-    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
-        """Decode encoded chunks whose language is known; each then has a text."""
+    def write(self, load: Sequence[HeardChunk]) -> None:
+        """Decode encoded chunks whose language is known, each in its own way; each then has a text."""
+        plain = self.decoding()
         prompts: dict[HeardChunk, tuple[int, ...]] = {}
         for heard in load:
             hot_words = (*self._settings.hot_words, *heard.hints.hot_words)
             try:
-                prompts[heard] = self._whisper.prompt(heard.language, decoding, hot_words)
+                prompts[heard] = self._whisper.prompt(heard.language, heard.decoding or plain, hot_words)
             except ProcessingError as error:  # its call was said to be in a language that the model does not know
                 heard.error = heard.error or error
 
         def write(batch: Sequence[HeardChunk]) -> None:
             found = self._whisper.decode(
-                [_encoded(heard) for heard in batch], [prompts[heard] for heard in batch], decoding
+                [_encoded(heard) for heard in batch],
+                [prompts[heard] for heard in batch],
+                batch[0].decoding or plain,
             )
             for heard, decoded in zip(batch, found, strict=True):
                 heard.decoded = decoded
 
-        self._run(load, write, key=lambda heard: (len(prompts[heard]), _positions(heard)))
+        self._run(load, write, key=lambda heard: (heard.decoding or plain, len(prompts[heard]), _positions(heard)))
 
     def _run(
         self,

@@ -24,54 +24,32 @@ NO_REPEAT_TOKENS = 5
 
 
 def give_second_chances(recognizer: Steps, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
-    """Decode the suspicious chunks of a load in other ways; each keeps the best hypothesis.
+    """Decode the suspicious chunks of a load in other ways, all at once; each keeps the best hypothesis.
 
     A way that fails is no way; the chunk keeps what it had.
     """
     doubted = [heard for heard in load if heard.error is None and heard.hypothesis and heard.hypothesis.suspicious]
-    if not doubted:
-        return
-    plain = recognizer.decoding()
-    ways = [
-        _again(recognizer, doubted, replace(plain, timestamps=True)),
-        _again(recognizer, _loops(doubted), replace(plain, no_repeat_ngram_size=NO_REPEAT_TOKENS)),
-        _in_halves(recognizer, doubted, pool),
-    ]
-    for heard in doubted:
-        heard.retried = True
-        for way in ways:
-            found = way.get(heard)
+    most = CHUNKS_AT_A_TIME // 2  # each may be encoded in halves
+    for start in range(0, len(doubted), most):
+        ways = [(heard, way) for heard in doubted[start : start + most] for way in _ways(heard, recognizer.decoding())]
+        parts = [part for _, way in ways for part in way]
+        recognizer.encode([part for part in parts if part.encoded is None], pool)
+        recognizer.decode(parts)
+        for heard, way in ways:
+            heard.retried = True
+            found = _joined(heard, way)
             if found is not None and heard.hypothesis is not None and better(heard.hypothesis, found):
                 heard.hypothesis, heard.improved = found, True
 
 
-def _loops(doubted: Sequence[HeardChunk]) -> list[HeardChunk]:
-    return [heard for heard in doubted if heard.hypothesis and "repetitive" in heard.hypothesis.faults]
-
-
-def _again(recognizer: Steps, doubted: Sequence[HeardChunk], decoding: Decoding) -> dict[HeardChunk, Hypothesis | None]:
-    """The same chunks, decoded in another way."""
-    copies = {heard: heard.part(heard.chunk, heard.language) for heard in doubted}
-    for heard, copy in copies.items():
-        copy.encoded = heard.encoded
-    recognizer.decode(list(copies.values()), decoding)
-    return {heard: copy.hypothesis for heard, copy in copies.items()}
-
-
-def _in_halves(
-    recognizer: Steps, doubted: Sequence[HeardChunk], pool: ThreadPoolExecutor
-) -> dict[HeardChunk, Hypothesis | None]:
-    """Each chunk in two, as one hypothesis."""
-    found: dict[HeardChunk, Hypothesis | None] = {}
-    for start in range(0, len(doubted), CHUNKS_AT_A_TIME // 2):
-        parted = {heard: _halves(heard) for heard in doubted[start : start + CHUNKS_AT_A_TIME // 2]}
-        halves = [half for pair in parted.values() for half in pair]
-        recognizer.encode(halves, pool)
-        recognizer.decode(halves, recognizer.decoding())
-        found |= {heard: _joined(heard, pair) for heard, pair in parted.items()}
-        for half in halves:
-            half.encoded = None
-    return found
+def _ways(heard: HeardChunk, plain: Decoding) -> list[Sequence[HeardChunk]]:
+    """The ways to hear a chunk again, each as the parts that it is then heard in."""
+    faults = heard.hypothesis.faults if heard.hypothesis else ()
+    ways: list[Sequence[HeardChunk]] = [[heard.again(replace(plain, timestamps=True))]]
+    if "repetitive" in faults:
+        ways.append([heard.again(replace(plain, no_repeat_ngram_size=NO_REPEAT_TOKENS))])
+    halves = _halves(heard)
+    return [*ways, halves] if halves else ways
 
 
 def _halves(heard: HeardChunk) -> list[HeardChunk]:
@@ -88,11 +66,13 @@ def _halves(heard: HeardChunk) -> list[HeardChunk]:
     return [heard.part(half, heard.language) for half in halves] if len(halves) > 1 else []
 
 
-def _joined(heard: HeardChunk, halves: Sequence[HeardChunk]) -> Hypothesis | None:
-    """Halves as one hypothesis of the whole; None where one of them failed, or there are none."""
-    found = [half.hypothesis for half in halves if half.error is None and half.hypothesis is not None]
-    if not halves or len(found) < len(halves):
+def _joined(heard: HeardChunk, parts: Sequence[HeardChunk]) -> Hypothesis | None:
+    """Parts as one hypothesis of the whole; None where one of them failed."""
+    found = [part.hypothesis for part in parts if part.error is None and part.hypothesis is not None]
+    if len(found) < len(parts):
         return None
+    if len(found) == 1:
+        return found[0]
     words = tuple(word for one in found for word in one.words)
     weights = [max(len(one.words), 1) for one in found]
     avg_logprob = sum(one.avg_logprob * weight for one, weight in zip(found, weights, strict=True)) / sum(weights)

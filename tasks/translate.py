@@ -46,6 +46,7 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
     Returns:
         for every utterance, in order, its translation; None where it could not be translated.
     """
+    decoding = replace(recognizer.decoding(), task="translate")
     pieces: list[list[HeardChunk]] = []
     for index, spoken in enumerate(utterances):
         start = max(0.0, spoken.region.start - MARGIN_S)
@@ -53,7 +54,7 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
         source = ChannelSpeech(spoken.track, (Region(start, max(start, end)),), ())
         pieces.append(
             [
-                HeardChunk(index, 0, source, chunk, spoken.hints, language=spoken.language)
+                HeardChunk(index, 0, source, chunk, spoken.hints, language=spoken.language, decoding=decoding)
                 for chunk in cut(spoken.track, source.regions, longest_s)
             ]
         )
@@ -61,7 +62,7 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
     with ThreadPoolExecutor(1, thread_name_prefix="spectrum") as pool:
         for part in loads([load]):
             recognizer.encode(part, pool)
-            recognizer.write(part, replace(recognizer.decoding(), task="translate"))
+            recognizer.write(part)
             for piece in part:
                 piece.encoded = None
     return [_text(held) for held in pieces]

@@ -55,9 +55,10 @@ class ScriptedSteps:
             if self.unreadable:
                 heard.encoded, heard.error = None, OSError("gone")
 
-    def decode(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+    def decode(self, load: Sequence[HeardChunk]) -> None:
         """Give each chunk that did not fail what is scripted."""
         for heard in load:
+            decoding = heard.decoding or self.decoding()
             way = TIMED if decoding.timestamps else UNREPEATED if decoding.no_repeat_ngram_size else HALVED
             if heard.error is not None:
                 continue

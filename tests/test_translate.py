@@ -38,9 +38,9 @@ class FakeSteps:
             if heard.chunk.start == self.fails:
                 heard.error = RuntimeError("no")
 
-    def write(self, load: Sequence[HeardChunk], decoding: Decoding) -> None:
+    def write(self, load: Sequence[HeardChunk]) -> None:
         """The language and place of each chunk."""
-        self.decodings.append(decoding)
+        self.decodings += {heard.decoding or self.decoding() for heard in load}
         for heard in load:
             self.hints.append(heard.hints)
             text = f" {heard.language} {heard.chunk.start:.1f}-{heard.chunk.end:.1f}"
