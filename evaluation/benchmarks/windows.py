@@ -31,7 +31,6 @@ WHOLE: Final = "whole windows"
 WAYS: Final[dict[str, dict[str, float]]] = {
     WHOLE: {"window_margin_s": 30.0, "chunk_s": 28.0},
     "2 s after a chunk": {"window_margin_s": 2.0, "chunk_s": 28.0},
-    "6 s after a chunk": {"window_margin_s": 6.0, "chunk_s": 28.0},
     "2 s after a chunk, of at most 24 s": {"window_margin_s": 2.0, "chunk_s": 24.0},
     "2 s after a chunk, of at most 20 s": {"window_margin_s": 2.0, "chunk_s": 20.0},
 }
