@@ -49,6 +49,7 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "formats.md": {"formats": formats},
         ROOT / "docs" / "sound.md": _results(OF_SOUND),
         ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
+        ROOT / "docs" / "speakers.md": _results(("diarization",)),
     }
 
 

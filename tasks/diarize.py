@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pyannote.audio.core.model import Model
     from pyannote.audio.pipelines import SpeakerDiarization
 
-# How the starter models are put together. Windows of 5 s step by a quarter; a speaker is embedded where nobody else
-# talks; clusters are joined by average linkage on cosine distance up to the threshold.
+# How the starter models are put together: windows of 5 s step by a quarter.
 STARTER_STEP = 0.25
 STARTER_BATCH_SIZE = 32
 STARTER_PARAMETERS = {
-    "segmentation": {"threshold": 0.5, "min_duration_off": 0.0},
+    "segmentation": {"threshold": 0.5, "min_duration_off": 0.3},
+    # pyannote.audio wants to be told of its clustering, which `TurnDiarization` does without.
     "clustering": {"method": "average", "threshold": 0.3, "min_cluster_size": 4},
 }
 
@@ -125,7 +125,9 @@ def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings)
 
     set_telemetry_metrics(False)
     if bundle.manifest.diarization == "starter":
-        pipeline, link_distance = _starter_pipeline(bundle.folder), STARTER_LINK_DISTANCE
+        from tasks.turn_diarization import TurnDiarization
+
+        pipeline, link_distance = starter_pipeline(bundle.folder, TurnDiarization), STARTER_LINK_DISTANCE
     else:
         pipeline, link_distance = _published_pipeline(bundle.folder / "diarization"), PUBLISHED_LINK_DISTANCE
     pipeline.to(torch.device(device.torch_name))
@@ -144,22 +146,20 @@ def _published_pipeline(folder: Path) -> SpeakerDiarization:
     return pipeline
 
 
-def _starter_pipeline(folder: Path) -> SpeakerDiarization:
+def starter_pipeline(folder: Path, kind: type[SpeakerDiarization]) -> SpeakerDiarization:
+    """A pipeline of the models of the starter bundle: `TurnDiarization`, or pyannote.audio's own."""
     from pyannote.audio.core.plda import PLDA
-    from pyannote.audio.pipelines import SpeakerDiarization
 
-    pipeline = SpeakerDiarization(
+    pipeline = kind(
         segmentation=_segmentation_model(folder / "segmentation"),
         segmentation_step=STARTER_STEP,
         segmentation_batch_size=STARTER_BATCH_SIZE,
         embedding=_embedding_model(folder / "embedding"),
         embedding_batch_size=STARTER_BATCH_SIZE,
-        embedding_exclude_overlap=True,
         clustering="AgglomerativeClustering",
         # The constructor insists on a PLDA, which this clustering never asks: an empty one keeps it from the hub.
         plda=PLDA.__new__(PLDA),
     )
-    pipeline.clustering.constrained_assignment = True
     pipeline.instantiate(STARTER_PARAMETERS)
     return pipeline
 

@@ -1,0 +1,121 @@
+"""Pure: which turns have one voice, and how many voices there are.
+
+Turns are clustered by average linkage on cosine distance. How many speakers there are, the silhouette decides
+(Rousseeuw, "Silhouettes: a graphical aid", 1987): whether turns are nearer to those of their own cluster than to those
+of the nearest other one, and by how much, which no distance between voices has to be known for beforehand. Only who
+talks for long enough counts: so a cough, or a "yes" in another tone, does not become a person.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Voices = NDArray[np.floating]
+"""Unit vectors, `[turn, dimension]`."""
+Labels = NDArray[np.int64]
+
+# A voice is told from turns of at least so many seconds; a speaker has so many of them.
+PLAIN_TURN_S = 1.0
+LEAST_TALK_S = 2.0
+# Nine of ten pairs of turns of one speaker are no farther apart (cosine distance, on a telephone line).
+OWN_DISTANCE = 0.25
+# Two clusters or more are as many speakers, rather than one, where the mean silhouette is at least this.
+LEAST_SILHOUETTE = 0.27
+
+
+def cluster_voices(
+    voices: Voices, seconds: NDArray[np.floating], fewest: int, most: int, least_silhouette: float = LEAST_SILHOUETTE
+) -> Labels:
+    """Find the speaker of every turn.
+
+    Args:
+        voices: of the turns.
+        seconds: of talk in each turn.
+        fewest: speakers; fewer are found only where there is not enough speech for them.
+        most: speakers.
+        least_silhouette: from which there are two speakers or more, where `fewest` is 1.
+
+    Returns:
+        `[turn]`, 0, 1, … by first turn.
+    """
+    plain = np.flatnonzero(seconds >= PLAIN_TURN_S)
+    if len(plain) < 2:
+        plain = np.arange(len(voices))
+    found = _count(voices[plain], seconds[plain], fewest, most, least_silhouette)
+    centroids = np.stack([_centroid(voices[plain], seconds[plain], found == label) for label in range(found.max() + 1)])
+    labels: Labels = np.argmax(voices @ centroids.T, axis=1)
+    labels[plain] = found
+    return _in_order(labels)
+
+
+def silhouettes(distances: NDArray[np.floating], labels: Labels) -> NDArray[np.float64]:
+    """The silhouette of every item, -1 to 1: how much nearer its own cluster is than the nearest other one.
+
+    What is alone in its cluster has no distance to its own; by the book its silhouette is 0, which would leave two
+    turns of two people one speaker's. It is taken to be `OWN_DISTANCE` from its own.
+
+    Args:
+        distances: `[item, item]`.
+        labels: `[item]`, 0, 1, …, of two clusters at least.
+    """
+    members = labels[:, None] == np.arange(labels.max() + 1)  # [item, cluster]
+    sums, sizes = distances @ members, members.sum(axis=0)
+    size = sizes[labels]
+    own = np.where(size > 1, sums[members] / np.maximum(size - 1, 1), OWN_DISTANCE)
+    other = np.where(members, np.inf, sums / sizes).min(axis=1)
+    values: NDArray[np.float64] = (other - own) / np.maximum(np.maximum(own, other), 1e-9)
+    return values
+
+
+def _count(voices: Voices, seconds: NDArray[np.floating], fewest: int, most: int, least_silhouette: float) -> Labels:
+    """Labels of plain turns."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    one = np.zeros(len(voices), dtype=np.int64)
+    if len(voices) < 2 or most < 2:
+        return one
+    distances = np.clip(1 - voices @ voices.T, 0, 2)
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), "average")
+    ways = {count: labels for count in range(2, most + 1) if (labels := _cut(tree, voices, seconds, count)) is not None}
+    if not ways:
+        return one
+    scores = {
+        count: float(np.average(silhouettes(distances, labels), weights=seconds)) for count, labels in ways.items()
+    }
+    allowed = [count for count in ways if count >= fewest] or [max(ways)]
+    best = max(allowed, key=lambda count: scores[count])
+    return ways[best] if fewest > 1 or scores[best] >= least_silhouette else one
+
+
+def _cut(tree: NDArray[np.float64], voices: Voices, seconds: NDArray[np.floating], count: int) -> Labels | None:
+    """The tree cut into so many clusters that talk for long enough, or None where there are not so many.
+
+    Turns of smaller clusters go to the nearest of these.
+    """
+    from scipy.cluster.hierarchy import fcluster
+
+    for clusters in range(count, len(voices) + 1):
+        labels = fcluster(tree, clusters, "maxclust")
+        large = [label for label in np.unique(labels) if seconds[labels == label].sum() >= LEAST_TALK_S]
+        if len(large) == count:
+            centroids = np.stack([_centroid(voices, seconds, labels == label) for label in large])
+            nearest = np.argmax(voices @ centroids.T, axis=1)
+            found: Labels = np.where(np.isin(labels, large), np.searchsorted(large, labels), nearest).astype(np.int64)
+            return found
+        if len(large) > count:
+            return None
+    return None
+
+
+def _centroid(voices: Voices, seconds: NDArray[np.floating], chosen: NDArray[np.bool_]) -> NDArray[np.floating]:
+    total: NDArray[np.floating] = (voices[chosen] * seconds[chosen, None]).sum(axis=0)
+    return total / max(float(np.linalg.norm(total)), 1e-9)
+
+
+def _in_order(labels: Labels) -> Labels:
+    """Labels renamed by their first turn."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)
