@@ -21,6 +21,7 @@ from evaluation.normalise import NORMALISER
 from evaluation.references import Reference, load_references
 from evaluation.report import percent
 from evaluation.score import SetScore, score_set
+from tasks.attribute import UNKNOWN_SPEAKER
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
@@ -66,7 +67,8 @@ def measure(folder: Path, kind: str, models: Models, settings: Settings) -> Kind
         audio_s=sum(row["duration_s"] for row in rows),
         work_s=sum(row[stage] for row in rows for stage in stages),
         speakers_right=sum(
-            len(row["speakers"]) == _speakers(known[row["call_id"].removesuffix(f".{kind}")]) for row in rows
+            len(set(row["speakers"]) - {UNKNOWN_SPEAKER}) == _speakers(known[row["call_id"].removesuffix(f".{kind}")])
+            for row in rows
         ),
     )
 
