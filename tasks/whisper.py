@@ -38,6 +38,8 @@ WHOLE_WINDOW_S = 30.0
 WINDOW_FRAMES = round(WHOLE_WINDOW_S * FRAMES_PER_SECOND)
 # A shorter window is shorter by a multiple of this, so that chunks of like length can share a batch.
 WINDOW_STEP_FRAMES = 4 * FRAMES_PER_SECOND
+# In windows much shorter than those it was trained on, Whisper says short chunks twice, or loses their beginning.
+LEAST_WINDOW_FRAMES = 26 * FRAMES_PER_SECOND
 # Whisper's decoder holds 448 tokens; a half each is left to the prompt and to the text.
 MOST_TEXT_TOKENS = 224
 MOST_PROMPT_TOKENS = 200
@@ -216,10 +218,12 @@ def window_frames(seconds: float, margin_s: float) -> int:
 
     Args:
         seconds: length of the chunk.
-        margin_s: silence after it, at least; the next step of `WINDOW_STEP_FRAMES` below 30 s is taken.
+        margin_s: silence after it, at least; the next step of `WINDOW_STEP_FRAMES` below 30 s is taken, but nothing
+            under `LEAST_WINDOW_FRAMES`.
     """
     spare_s = WHOLE_WINDOW_S - seconds - margin_s
-    return WINDOW_FRAMES - WINDOW_STEP_FRAMES * max(0, int(spare_s * FRAMES_PER_SECOND / WINDOW_STEP_FRAMES))
+    shorter = WINDOW_STEP_FRAMES * max(0, int(spare_s * FRAMES_PER_SECOND / WINDOW_STEP_FRAMES))
+    return max(LEAST_WINDOW_FRAMES, WINDOW_FRAMES - shorter)
 
 
 def _on_host(rows: Sequence[NDArray[Any]]) -> ctranslate2.StorageView:

@@ -132,10 +132,10 @@ def test_windows_are_as_long_as_chunks_and_settings_say() -> None:
     """Chunks of like windows share a batch; the setting has the last word; a model nobody measured hears whole ones."""
     calls = [CallSpeech((channel(region(0.0, length)),), CallHints("en")) for length in (3.0, 20.0, 4.0, 25.0, 2.5)]
     for margin_s, setting, windows, batches in (
-        (2.0, None, [3000, 2200, 600, 600, 600], [1, 1, 3]),
+        (2.0, None, [3000, 2600, 2600, 2600, 2600], [1, 4]),
         (2.0, 30.0, [3000] * 5, [5]),
         (30.0, None, [3000] * 5, [5]),
-        (30.0, 6.0, [3000, 2600, 1000, 1000, 1000], [1, 1, 3]),
+        (30.0, 6.0, [3000, 2600, 2600, 2600, 2600], [1, 4]),
     ):
         whisper = ScriptedWhisper()
         recognizer = Recognizer(whisper, RecognizerSettings(window_margin_s=setting), Batches(8), margin_s=margin_s)
