@@ -225,7 +225,7 @@ class RecognizerSettings(Group):
         ge=1,
         le=30,
         description="Silence after a chunk in the encoder's window, at least, in seconds; no window is under 26 s, and "
-        "30 makes all whole (30 s). Default: 2 with bundle `starter`, where that was measured to cost no words; else 30.",
+        "30 makes all whole. Default: 2 with bundle `starter`, where that was measured to cost no words; else 30.",
     )
     hot_words: tuple[str, ...] = Field(
         (), description="Names and terms that may be said in any call, for the recogniser to prefer."
