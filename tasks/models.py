@@ -27,9 +27,9 @@ from tasks.whisper import WHOLE_WINDOW_S, Whisper
 MOST_WORKERS = 4
 # Whisper's decoder layers by the dimension of the model (tiny, base, small, medium, large); turbo has fewer than large.
 DECODER_LAYERS = {384: 4, 512: 6, 768: 12, 1024: 24, 1280: 32}
-# Bundles whose recogniser was measured to lose no words in windows that are shorter than the 30 s it was trained on
-# (evaluation/benchmarks/windows.md), and the silence that is left after a chunk there.
-MEASURED_MARGINS_S = {"starter": 2.0}
+# Bundles whose recogniser was measured to lose no words in windows shorter than the 30 s it was trained on, and the
+# shortest at which that holds, in seconds (evaluation/benchmarks/windows.md).
+SHORT_WINDOWS_S = {"starter": 26.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         Batches(settings.batch_size or CPU_BATCH, workers),
         encoded_at_once=1 if device.kind == "cpu" else None,
         calibration=load_calibration(bundle.name, recognizer_digest(bundle.manifest)),
-        margin_s=MEASURED_MARGINS_S.get(bundle.name, WHOLE_WINDOW_S),
+        short_window_s=SHORT_WINDOWS_S.get(bundle.name, WHOLE_WINDOW_S),
     )
 
 

@@ -67,8 +67,7 @@ class Recognizer:
         batches: how many chunks go through the model at once; decides speed and memory, not the words.
         encoded_at_once: how many go through the encoder at once, at most.
         calibration: from the model's word probabilities to those that are right so often.
-        margin_s: silence after a chunk in the encoder's window, at least, in seconds (`tasks.whisper.window_frames`),
-            where settings do not say it.
+        short_window_s: length of the short window (`tasks.whisper.window_frames`) where settings do not say it.
     """
 
     def __init__(
@@ -78,23 +77,25 @@ class Recognizer:
         batches: Batches | None = None,
         encoded_at_once: int | None = None,
         calibration: Calibration = NO_CALIBRATION,
-        margin_s: float = WHOLE_WINDOW_S,
+        short_window_s: float = WHOLE_WINDOW_S,
     ) -> None:
         self._whisper = whisper
         self._settings = settings
         self.batches = batches or Batches(CPU_BATCH)
         self._encoded_at_once = encoded_at_once
         self.calibration = calibration
-        self._margin_s = margin_s
+        self._short_window_s = short_window_s
 
     def uncalibrated(self) -> Recognizer:
         """The same recogniser with the model's own word probabilities."""
-        return Recognizer(self._whisper, self._settings, self.batches, self._encoded_at_once, margin_s=self._margin_s)
+        return Recognizer(
+            self._whisper, self._settings, self.batches, self._encoded_at_once, short_window_s=self._short_window_s
+        )
 
     def under(self, settings: RecognizerSettings) -> Recognizer:
         """The same model under other settings; those that concern its loading have no effect."""
         return Recognizer(
-            self._whisper, settings, self.batches, self._encoded_at_once, self.calibration, self._margin_s
+            self._whisper, settings, self.batches, self._encoded_at_once, self.calibration, self._short_window_s
         )
 
     def dimension(self) -> int:
@@ -178,7 +179,7 @@ class Recognizer:
         self._run(load, step, key=self._frames, most=self._encoded_at_once)
 
     def _frames(self, heard: HeardChunk) -> int:
-        return window_frames(heard.duration_s, self._settings.window_margin_s or self._margin_s)
+        return window_frames(heard.duration_s, self._settings.short_window_s or self._short_window_s)
 
     def _spectrum(self, heard: HeardChunk) -> Spectrum:
         return self._whisper.spectrum(heard.chunk.read(heard.source.track), self._frames(heard))

@@ -220,12 +220,12 @@ class RecognizerSettings(Group):
     chunk_s: float = Field(
         28.0, ge=5, le=30, description="Longest stretch of speech that is heard in one go, in seconds."
     )
-    window_margin_s: float | None = Field(
+    short_window_s: float | None = Field(
         None,
-        ge=1,
+        ge=10,
         le=30,
-        description="Silence after a chunk in the encoder's window, at least, in seconds; no window is under 26 s, and "
-        "30 makes all whole. Default: 2 with bundle `starter`, where that was measured to cost no words; else 30.",
+        description="Window in which chunks are heard that leave 2 s of it silent, in seconds; others are heard in the "
+        "whole one, of 30. Default: 26 with bundle `starter`, where that was measured to cost no words; else 30.",
     )
     hot_words: tuple[str, ...] = Field(
         (), description="Names and terms that may be said in any call, for the recogniser to prefer."

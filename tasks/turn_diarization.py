@@ -69,27 +69,25 @@ class TurnDiarization(SpeakerDiarization):
         frames = Frames(seconds, scores.data.shape[1], scores.sliding_window.step / seconds)
         tracklets = find_tracklets(scores.data, frames, self.segmentation.threshold)
         turns = find_turns(tracklets, frames)
-        voices = self._voices(file, turns, seconds)
-        known = ~np.isnan(voices[:, 0])
-        if not known.any():
+        if not tracklets:
             nobody = Annotation(uri=file["uri"])
-            return DiarizeOutput(nobody, nobody, np.zeros((0, voices.shape[1])))
+            return DiarizeOutput(nobody, nobody, np.zeros((0, self._embedding.dimension)))
+        voices = self._voices(file, turns, seconds)
         talk_s = np.array([turn.talks.sum() * seconds for turn in turns])
-        speakers = np.full(len(turns), NOBODY)
-        speakers[known] = cluster_voices(
-            voices[known],
-            talk_s[known],
-            fewest=num_speakers or min_speakers or 1,
-            most=num_speakers or max_speakers or len(turns),
-            least_silhouette=self.least_silhouette,
-        )
-        speakers = _unheard_like_neighbours(turns, speakers)
-        clustered = _clustered(scores, frames, tracklets, turns, speakers)
+        known = ~np.isnan(voices[:, 0])
+        # Where no turn is long enough for a voice, nothing says that there is more than one.
+        speakers = np.full(len(turns), NOBODY if known.any() else 0)
+        if known.any():
+            speakers[known] = cluster_voices(
+                voices[known],
+                talk_s[known],
+                fewest=num_speakers or min_speakers or 1,
+                most=num_speakers or max_speakers or len(turns),
+                least_silhouette=self.least_silhouette,
+            )
+        clustered = _clustered(scores, frames, tracklets, turns, _unheard_like_neighbours(turns, speakers))
         centroids = np.stack(
-            [
-                np.average(voices[known & (speakers == one)], axis=0, weights=talk_s[known & (speakers == one)])
-                for one in range(clustered.data.shape[2])
-            ]
+            [_mean_voice(voices, talk_s, known & (speakers == one)) for one in range(clustered.data.shape[2])]
         )
         found = self._annotations(clustered, count, str(file["uri"]))
         return DiarizeOutput(*found, centroids[[int(label.removeprefix("SPEAKER_")) for label in found[0].labels()]])
@@ -132,6 +130,16 @@ class TurnDiarization(SpeakerDiarization):
         return found[0], found[1]
 
 
+def _mean_voice(
+    voices: NDArray[np.floating], talk_s: NDArray[np.floating], chosen: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """The mean of some voices, by how long each talks; zeros, which say nothing, of none."""
+    if not chosen.any():
+        return np.zeros(voices.shape[1])
+    mean: NDArray[np.floating] = np.average(voices[chosen], axis=0, weights=talk_s[chosen])
+    return mean
+
+
 def _unheard_like_neighbours(turns: Sequence[SoleTurn], speakers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Turns too short for a voice are the speaker's of the nearest turn: of the same tracklet, else of any."""
     found = speakers.copy()
@@ -153,7 +161,7 @@ def _clustered(
     speakers: NDArray[np.int64],
 ) -> SlidingWindowFeature:
     """How surely each speaker of the call talks, in every frame of every window: `[window, frame, speaker]`."""
-    count = int(speakers.max()) + 1
+    count = int(speakers.max(initial=0)) + 1
     own: list[list[tuple[SoleTurn, int]]] = [[] for _ in tracklets]
     for turn, speaker in zip(turns, speakers.tolist(), strict=True):
         own[turn.tracklet].append((turn, speaker))
@@ -161,9 +169,11 @@ def _clustered(
     # NaN means to pyannote that a speaker is in none of the window.
     clustered = np.full((*scores.data.shape[:2], count), np.nan)
     for tracklet, held in zip(tracklets, own, strict=True):
-        # Who never talks alone talks into somebody else's turn.
-        beside = int(speakers[np.argmin(abs(middles - tracklet.first - len(tracklet.talks) / 2))])
-        labels = label_frames(tracklet, held, otherwise=(beside + 1) % count)
+        otherwise = 0
+        if count > 1 and not held:  # who never talks alone talks into somebody else's turn
+            beside = int(speakers[np.argmin(abs(middles - tracklet.first - len(tracklet.talks) / 2))])
+            otherwise = (beside + 1) % count
+        labels = label_frames(tracklet, held, otherwise)
         for window, local in tracklet.members:
             first = frames.first(window) - tracklet.first
             mine = labels[first : first + frames.window]

@@ -2,7 +2,7 @@
 
 Turns are clustered by average linkage on cosine distance. How many speakers there are, the silhouette decides
 (Rousseeuw, "Silhouettes: a graphical aid", 1987): whether turns are nearer to those of their own cluster than to those
-of the nearest other one, and by how much, which no distance between voices has to be known for beforehand. Only who
+of the nearest other one, and by how much, for which no distance between voices has to be known beforehand. Only who
 talks for long enough counts: so a cough, or a "yes" in another tone, does not become a person.
 """
 
@@ -99,7 +99,7 @@ def _cut(tree: NDArray[np.float64], voices: Voices, seconds: NDArray[np.floating
 
     for clusters in range(count, len(voices) + 1):
         labels = fcluster(tree, clusters, "maxclust")
-        large = [label for label in np.unique(labels) if seconds[labels == label].sum() >= LEAST_TALK_S]
+        large = np.flatnonzero(np.bincount(labels, seconds) >= LEAST_TALK_S)
         if len(large) == count:
             centroids = np.stack([_centroid(voices, seconds, labels == label) for label in large])
             nearest = np.argmax(voices @ centroids.T, axis=1)

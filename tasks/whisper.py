@@ -36,10 +36,8 @@ Encoded = NDArray[Any]
 FRAMES_PER_SECOND = 100
 WHOLE_WINDOW_S = 30.0
 WINDOW_FRAMES = round(WHOLE_WINDOW_S * FRAMES_PER_SECOND)
-# A shorter window is shorter by a multiple of this, so that chunks of like length can share a batch.
-WINDOW_STEP_FRAMES = 4 * FRAMES_PER_SECOND
-# In windows much shorter than those it was trained on, Whisper says short chunks twice, or loses their beginning.
-LEAST_WINDOW_FRAMES = 26 * FRAMES_PER_SECOND
+# A chunk is heard in the short window if so much silence is left after it there, in seconds.
+WINDOW_MARGIN_S = 2.0
 # Whisper's decoder holds 448 tokens; a half each is left to the prompt and to the text.
 MOST_TEXT_TOKENS = 224
 MOST_PROMPT_TOKENS = 200
@@ -110,7 +108,7 @@ class Whisper:
     def dimension(self) -> int:
         """The dimension of the model, found by encoding a second of silence."""
         silence = np.zeros(MODEL_SAMPLING_RATE, dtype=np.float32)
-        (encoded,) = self.encode([self.spectrum(silence, WINDOW_STEP_FRAMES)])
+        (encoded,) = self.encode([self.spectrum(silence, FRAMES_PER_SECOND)])
         return int(encoded.shape[-1])
 
     def encode(self, spectra: Sequence[Spectrum]) -> list[Encoded]:
@@ -210,20 +208,17 @@ class Whisper:
         return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
 
 
-def window_frames(seconds: float, margin_s: float) -> int:
-    """The frames of the window that a chunk is heard in: the whole 30 s, or less for a shorter chunk.
+def window_frames(seconds: float, short_s: float) -> int:
+    """The frames of the window that a chunk is heard in: a short one where it fits, else the whole of 30 s.
 
     Whisper was trained on windows of 30 s, filled up with silence, and its encoder takes its time by their length,
-    whatever they hold. Attention is given to every position, also those of silence.
+    whatever they hold. In windows much shorter than those, it says short chunks twice, or loses their beginning.
 
     Args:
         seconds: length of the chunk.
-        margin_s: silence after it, at least; the next step of `WINDOW_STEP_FRAMES` below 30 s is taken, but nothing
-            under `LEAST_WINDOW_FRAMES`.
+        short_s: length of the short window.
     """
-    spare_s = WHOLE_WINDOW_S - seconds - margin_s
-    shorter = WINDOW_STEP_FRAMES * max(0, int(spare_s * FRAMES_PER_SECOND / WINDOW_STEP_FRAMES))
-    return max(LEAST_WINDOW_FRAMES, WINDOW_FRAMES - shorter)
+    return round(short_s * FRAMES_PER_SECOND) if seconds + WINDOW_MARGIN_S <= short_s else WINDOW_FRAMES
 
 
 def _on_host(rows: Sequence[NDArray[Any]]) -> ctranslate2.StorageView:

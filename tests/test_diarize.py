@@ -96,6 +96,12 @@ def test_silence_has_no_turns(models: Models, samples: int) -> None:
     assert () == models.diarizer.diarize(track(silence(samples / SECOND)))
 
 
+def test_a_word_too_short_for_a_voice_is_somebodys(models: Models, speech: Track) -> None:
+    """Under 0.4 s nothing can be said of a voice; that somebody spoke, can."""
+    word = np.concatenate([silence(1.0), speech.read(round(1.3 * SECOND), round(1.6 * SECOND)), silence(1.0)])
+    assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(track(word))}
+
+
 # ------------------------------------------------------------------------------------------------------ windows
 
 

@@ -131,14 +131,15 @@ def said(*words: tuple[str, float, float]) -> Callable[[Encoded], list[tuple[str
 def test_windows_are_as_long_as_chunks_and_settings_say() -> None:
     """Chunks of like windows share a batch; the setting has the last word; a model nobody measured hears whole ones."""
     calls = [CallSpeech((channel(region(0.0, length)),), CallHints("en")) for length in (3.0, 20.0, 4.0, 25.0, 2.5)]
-    for margin_s, setting, windows, batches in (
-        (2.0, None, [3000, 2600, 2600, 2600, 2600], [1, 4]),
-        (2.0, 30.0, [3000] * 5, [5]),
+    for measured_s, setting, windows, batches in (
+        (26.0, None, [3000, 2600, 2600, 2600, 2600], [1, 4]),
+        (26.0, 30.0, [3000] * 5, [5]),
         (30.0, None, [3000] * 5, [5]),
-        (30.0, 6.0, [3000, 2600, 2600, 2600, 2600], [1, 4]),
+        (30.0, 14.0, [3000, 3000, 1400, 1400, 1400], [2, 3]),
     ):
         whisper = ScriptedWhisper()
-        recognizer = Recognizer(whisper, RecognizerSettings(window_margin_s=setting), Batches(8), margin_s=margin_s)
+        chosen = RecognizerSettings(short_window_s=setting)
+        recognizer = Recognizer(whisper, chosen, Batches(8), short_window_s=measured_s)
         assert [] == [found for found in recognizer.recognize(calls) if isinstance(found, Exception)]
         # What follows are second chances: one word is little for so long a chunk.
         assert (windows, batches) == (whisper.windows[: len(calls)], whisper.batches[: len(batches)])
@@ -459,7 +460,12 @@ def test_real_calls_do_not_depend_on_their_batches(
     """The same words, times and probabilities to the last bit, whatever else is in the batch."""
     original = models.recognizer
     recognizer = Recognizer(
-        original._whisper, original._settings, Batches(size, workers), size, original.calibration, original._margin_s
+        original._whisper,
+        original._settings,
+        Batches(size, workers),
+        size,
+        original.calibration,
+        original._short_window_s,
     )
     order = [3, 1, 0, 2, 1]
     assert [alone[index] for index in order] == recognizer.recognize([calls[index] for index in order])

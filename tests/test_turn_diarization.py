@@ -5,7 +5,7 @@ import pytest
 from pyannote.core import SlidingWindow, SlidingWindowFeature
 
 from tasks.tracklets import Frames, SoleTurn, find_tracklets, find_turns
-from tasks.turn_diarization import NOBODY, _clustered, _unheard_like_neighbours
+from tasks.turn_diarization import NOBODY, _clustered, _mean_voice, _unheard_like_neighbours
 
 FRAMES = Frames(seconds=0.05, window=40, step=20)
 
@@ -46,7 +46,7 @@ def clustered(scores: SlidingWindowFeature, speakers: list[int]) -> list[list[tu
     """For each speaker, the frames of the call in which some window has it talk."""
     tracklets = find_tracklets(scores.data, FRAMES, 0.5)
     turns = find_turns(tracklets, FRAMES)
-    found = _clustered(scores, FRAMES, tracklets, turns, np.array(speakers)).data
+    found = _clustered(scores, FRAMES, tracklets, turns, np.array(speakers, dtype=np.int64)).data
     talks = np.zeros((found.shape[2], FRAMES.first(len(found) - 1) + FRAMES.window), dtype=bool)
     for window, frames in enumerate(found):
         start = FRAMES.first(window)
@@ -69,6 +69,18 @@ def test_who_never_talks_alone_is_the_other() -> None:
     """Somebody who only talks into another's turn is not that one."""
     found = clustered(windows([(5, 70)], [(30, 40)], [(75, 80)]), [0, 0, 1])
     assert [[(5, 70)], [(30, 40), (75, 80)]] == found
+
+
+def test_two_that_only_talk_at_once() -> None:
+    """Nobody takes a turn alone: what is said is somebody's nonetheless."""
+    assert [[(5, 70)]] == clustered(windows([(5, 70)], [(5, 70)]), [])
+
+
+def test_a_mean_voice() -> None:
+    """Who talks longer counts for more; of no voice nothing can be said."""
+    voices, talk_s = np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, np.nan]]), np.array([3.0, 1.0, 0.2])
+    assert [0.75, 0.25] == _mean_voice(voices, talk_s, np.array([True, True, False])).tolist()
+    assert [0.0, 0.0] == _mean_voice(voices, talk_s, np.zeros(3, dtype=bool)).tolist()
 
 
 def test_one_speaker_is_all_there_is() -> None:

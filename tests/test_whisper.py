@@ -10,10 +10,9 @@ from sounds import SECOND, demo, noise
 from tasks.models import Models
 from tasks.records import Samples
 from tasks.whisper import (
-    LEAST_WINDOW_FRAMES,
     MOST_PROMPT_TOKENS,
     WINDOW_FRAMES,
-    WINDOW_STEP_FRAMES,
+    WINDOW_MARGIN_S,
     Decoded,
     Decoding,
     Whisper,
@@ -65,21 +64,20 @@ def test_a_spectrum_of_a_shorter_window(whisper: Whisper, seconds: float) -> Non
     assert np.array_equal(whisper.spectrum(sound)[:, :1000], whisper.spectrum(sound, 1000))
 
 
-@given(seconds=st.floats(0, 30), margin_s=st.floats(1, 30))
-def test_windows_hold_the_chunk_and_its_margin(seconds: float, margin_s: float) -> None:
-    """Or they are whole; and no window could be a step shorter, unless it is of the least length."""
-    frames = window_frames(seconds, margin_s)
-    assert 0 == (WINDOW_FRAMES - frames) % WINDOW_STEP_FRAMES
-    assert frames == WINDOW_FRAMES or frames >= 100 * (seconds + margin_s) - 1e-6
-    assert frames == LEAST_WINDOW_FRAMES or frames - WINDOW_STEP_FRAMES < 100 * (seconds + margin_s) + 1e-6
+@given(seconds=st.floats(0, 30), short_s=st.floats(10, 30))
+def test_windows_hold_the_chunk_and_silence(seconds: float, short_s: float) -> None:
+    """The short one if that leaves silence in it, else the whole; nothing in between, so that batches are full."""
+    frames = window_frames(seconds, short_s)
+    assert frames in {round(100 * short_s), WINDOW_FRAMES}
+    assert frames == WINDOW_FRAMES or frames >= 100 * (seconds + WINDOW_MARGIN_S) - 1
 
 
 @pytest.mark.parametrize(
-    ("seconds", "margin_s", "expected"), [(28, 2, 3000), (24, 2, 2600), (24.01, 2, 3000), (1, 2, 2600), (5, 30, 3000)]
+    ("seconds", "short_s", "expected"), [(24, 26, 2600), (24.01, 26, 3000), (1, 26, 2600), (1, 14, 1400), (1, 30, 3000)]
 )
-def test_windows(seconds: float, margin_s: float, expected: int) -> None:
-    """In steps of four seconds below the whole window."""
-    assert expected == window_frames(seconds, margin_s)
+def test_windows(seconds: float, short_s: float, expected: int) -> None:
+    """Two seconds decide."""
+    assert expected == window_frames(seconds, short_s)
 
 
 def test_prompts(whisper: Whisper) -> None:
