@@ -25,7 +25,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Final
 
-from tasks.attribute import UNSPACED_LANGUAGES
+from tasks.languages import UNSPACED_LANGUAGES
 
 NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (English; Basic for other languages)"
 """Which normaliser made the counts, with its version."""

@@ -71,6 +71,37 @@ class ErrorCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributionCounts:
+    """Of so many recognised words, how many are given to the wrong speaker.
+
+    Raises:
+        ValueError: a count is negative, or more words are wrong than there are.
+    """
+
+    words: int
+    wrong: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that the counts can belong together."""
+        if not 0 <= self.wrong <= self.words:
+            raise ValueError(f"wrong words must be 0 to all of them in {self}")
+
+    @classmethod
+    def zero(cls) -> AttributionCounts:
+        """Nothing compared: the start of a sum."""
+        return cls(0)
+
+    def __add__(self, other: AttributionCounts) -> AttributionCounts:
+        """Add count by count."""
+        return AttributionCounts(self.words + other.words, self.wrong + other.wrong)
+
+    @property
+    def rate(self) -> float | None:
+        """The share of words that is wrong; None without words."""
+        return self.wrong / self.words if self.words else None
+
+
+@dataclass(frozen=True, slots=True)
 class EntityCounts:
     """Reference entities, and how many of them the hypothesis holds.
 

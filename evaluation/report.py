@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evaluation.entities import EntityMiss, EntityScore
 from evaluation.normalise import NORMALISER
-from evaluation.rates import EntityCounts, ErrorCounts
+from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.score import CallScore, SetScore
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS: Final = ("call", "words", "WER %", "sub", "del", "ins", "cpWER %", "entities", "entities %")
+COLUMNS: Final = ("call", "words", "WER %", "sub", "del", "ins", "cpWER %", "WDER %", "entities", "entities %")
 """Of the table; all but the first are numbers. `entities` is found/of the reference."""
 
 
@@ -49,7 +49,7 @@ class Report:
             "untranscribed": list(score.untranscribed),
             "total": {
                 "calls": len(score.calls),
-                **_counts(score.words, score.speakers, score.entities),
+                **_counts(score.words, score.speakers, score.attribution, score.entities),
             },
             "calls": {call.call_id: _call(call, spoken=spoken) for call in score.calls},
         }
@@ -103,12 +103,17 @@ def percent(rate: float | None) -> str:
 def _rows(score: SetScore) -> list[tuple[str, ...]]:
     """Lay out the cells: a row per call, then the total."""
     return [
-        *(_row(call.call_id, call.words, call.speakers.counts, call.entities.counts) for call in score.calls),
-        _row("total", score.words, score.speakers, score.entities.counts),
+        *(
+            _row(call.call_id, call.words, call.speakers.counts, call.attribution, call.entities.counts)
+            for call in score.calls
+        ),
+        _row("total", score.words, score.speakers, score.attribution, score.entities.counts),
     ]
 
 
-def _row(name: str, words: ErrorCounts, speakers: ErrorCounts, entities: EntityCounts) -> tuple[str, ...]:
+def _row(
+    name: str, words: ErrorCounts, speakers: ErrorCounts, attribution: AttributionCounts, entities: EntityCounts
+) -> tuple[str, ...]:
     """Lay out the cells of one row, as in `COLUMNS`."""
     return (
         name,
@@ -118,6 +123,7 @@ def _row(name: str, words: ErrorCounts, speakers: ErrorCounts, entities: EntityC
         str(words.deletions),
         str(words.insertions),
         percent(speakers.rate),
+        percent(attribution.rate),
         f"{entities.correct}/{entities.reference}" if entities.reference else "-",
         percent(entities.accuracy),
     )
@@ -139,7 +145,7 @@ def _miss(miss: EntityMiss) -> str:
 def _call(call: CallScore, *, spoken: bool) -> dict[str, Any]:
     """Put one call into JSON's types."""
     return {
-        **_counts(call.words, call.speakers.counts, call.entities),
+        **_counts(call.words, call.speakers.counts, call.attribution, call.entities),
         "assignment": [list(pair) for pair in call.speakers.assignment],
         "transcribed": call.transcribed,
         "missed_entities": [
@@ -149,11 +155,18 @@ def _call(call: CallScore, *, spoken: bool) -> dict[str, Any]:
     }
 
 
-def _counts(words: ErrorCounts, speakers: ErrorCounts, entities: EntityScore) -> dict[str, Any]:
+def _counts(
+    words: ErrorCounts, speakers: ErrorCounts, attribution: AttributionCounts, entities: EntityScore
+) -> dict[str, Any]:
     """Put counts and their rates into JSON's types."""
     return {
         "wer": _errors(words),
         "cpwer": _errors(speakers),
+        "wder": {
+            "words": attribution.words,
+            "wrong_speaker": attribution.wrong,
+            "rate": _rounded(attribution.rate),
+        },
         "entities": {
             **_found(entities.counts),
             "by_type": {kind: _found(counts) for kind, counts in entities.by_type.items()},

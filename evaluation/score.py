@@ -1,4 +1,4 @@
-"""The score of a call and of a set: WER, cpWER and entity accuracy, as counts."""
+"""The score of a call and of a set: WER, cpWER, WDER and entity accuracy, as counts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from evaluation.entities import EntityScore, entity_score
 from evaluation.hypotheses import HypothesisUtterance
-from evaluation.rates import ErrorCounts
+from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.references import Reference
-from evaluation.speakers import SpeakerErrors, speaker_errors
+from evaluation.speakers import SpeakerErrors, attribution_counts, speaker_errors
 from evaluation.wer import word_errors
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
@@ -19,13 +19,15 @@ __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_
 class CallScore:
     """How one call compares with its reference.
 
-    `speakers.counts` is cpWER. Without an STM reference both word counts are zero and their rates None; without an
-    entity file the entities are. `transcribed` is False when there was nothing to compare with the reference.
+    `speakers.counts` is cpWER, `attribution` WDER. Without an STM reference all word counts are zero and their rates
+    None; without an entity file the entities are. `transcribed` is False when there was nothing to compare with the
+    reference.
     """
 
     call_id: str
     words: ErrorCounts
     speakers: SpeakerErrors
+    attribution: AttributionCounts
     entities: EntityScore
     transcribed: bool = True
 
@@ -49,6 +51,11 @@ class SetScore:
     def speakers(self) -> ErrorCounts:
         """Word errors of all calls that count a wrong speaker (cpWER)."""
         return sum((call.speakers.counts for call in self.calls), ErrorCounts.zero())
+
+    @property
+    def attribution(self) -> AttributionCounts:
+        """Recognised words of all calls that are given to the wrong speaker (WDER)."""
+        return sum((call.attribution for call in self.calls), AttributionCounts.zero())
 
     @property
     def entities(self) -> EntityScore:
@@ -75,12 +82,14 @@ def score_call(
         All counts of the call.
     """
     utterances = tuple(hypothesis or ())
-    lines, entities = reference.lines, reference.entities
+    lines = reference.lines
+    speakers = SpeakerErrors.zero() if lines is None else speaker_errors(lines, utterances, language)
     return CallScore(
         reference.call_id,
         words=ErrorCounts.zero() if lines is None else word_errors(lines, utterances, language),
-        speakers=SpeakerErrors.zero() if lines is None else speaker_errors(lines, utterances, language),
-        entities=entity_score(entities or (), utterances, language),
+        speakers=speakers,
+        attribution=attribution_counts(lines or (), utterances, speakers.assignment, language),
+        entities=entity_score(reference.entities or (), utterances, language),
         transcribed=hypothesis is not None,
     )
 

@@ -1,4 +1,6 @@
-"""cpWER: word errors that count a word given to the wrong speaker.
+"""Who said what: cpWER and WDER.
+
+cpWER is the word error rate that counts a word given to the wrong speaker.
 
 The concatenated minimum-permutation word error rate joins what each speaker said, pairs reference speakers with
 hypothesis speakers so that the word errors are fewest, and counts those. Names of speakers do not matter, only who is
@@ -7,6 +9,10 @@ whom throughout the call; a speaker too many is insertions, one too few deletion
 Source: Watanabe et al., "CHiME-6 Challenge: Tackling Multispeaker Speech Recognition for Unsegmented Recordings"
 (2020), section 4. The pairing is solved as a linear assignment instead of over all permutations, as meeteval does
 (von Neumann et al., 2023); the number of errors agrees with meeteval's on the same words.
+
+WDER, the word diarization error rate, looks at the recognised words alone: of those that stand for a word of the
+reference, right or wrong, the share that is given to the wrong speaker. Source: El Shafey, Soltau & Shafran, "Joint
+Speech Recognition and Speaker Diarization via Sequence Transduction" (2019), section 3.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from dataclasses import dataclass
 
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalised_words
-from evaluation.rates import ErrorCounts
+from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.wer import count_errors
 
 
@@ -87,6 +93,43 @@ def best_assignment(reference: Mapping[str, Sequence[str]], hypothesis: Mapping[
         counts=sum((pairs[row][column] for row, column in chosen), ErrorCounts.zero()),
         assignment=tuple((references[row][0], hypotheses[column][0]) for row, column in chosen),
     )
+
+
+def attribution_counts(
+    reference: Iterable[Spoken],
+    hypothesis: Iterable[Spoken],
+    assignment: Iterable[tuple[str | None, str | None]],
+    language: str = "en",
+) -> AttributionCounts:
+    """Count the words of one call that are given to the wrong speaker (WDER).
+
+    All words in order of time are aligned, whoever said them.
+
+    Args:
+        reference: what was said by whom, raw text, in any order.
+        hypothesis: what was recognised and given to whom, raw text, in any order.
+        assignment: who is whom, as `speaker_errors` finds it.
+        language: of the normaliser.
+    """
+    said, heard = _words_with_speakers(reference, language), _words_with_speakers(hypothesis, language)
+    if not said or not heard:
+        return AttributionCounts.zero()
+    import jiwer
+
+    aligned = jiwer.process_words(" ".join(word for word, _ in said), " ".join(word for word, _ in heard))
+    partners = dict(assignment)
+    pairs = [
+        (said[chunk.ref_start_idx + offset][1], heard[chunk.hyp_start_idx + offset][1])
+        for chunk in aligned.alignments[0]
+        if chunk.type in {"equal", "substitute"}
+        for offset in range(chunk.ref_end_idx - chunk.ref_start_idx)
+    ]
+    return AttributionCounts(len(pairs), sum(partners.get(speaker) != given for speaker, given in pairs))
+
+
+def _words_with_speakers(spoken: Iterable[Spoken], language: str) -> list[tuple[str, str]]:
+    """All words in order of time, each with its speaker."""
+    return [(word, one.speaker) for one in in_order(spoken) for word in normalised_words([one.text], language)]
 
 
 def _words_by_speaker(spoken: Iterable[Spoken], language: str) -> dict[str, list[str]]:

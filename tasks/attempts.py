@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tasks.errors import CallError, ProcessingError, ScratchFull, UsageError, is
 from tasks.records import (
     CallSignals,
     DenoiseTrial,
+    Diarization,
     Failure,
     Outcome,
     PlannedCall,
@@ -44,6 +46,7 @@ class Attempt:
     heard: list[Track] = field(default_factory=list)
     recognition: Recognition | None = None
     trials: list[DenoiseTrial] = field(default_factory=list)
+    diarization: Future[tuple[Mapping[int, Diarization], float]] | None = None
     transcript: Transcript | None = None
     failure: Failure | None = None
     timings: StageTimings = field(default_factory=StageTimings)

@@ -1,23 +1,29 @@
-"""Pure: who said which word, and words into utterances."""
+"""Pure: who said which word, and who talks when."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from tasks.records import Region, Segment, Turn, Utterance, Word
-
-# Written without spaces between words.
-UNSPACED_LANGUAGES = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
+from tasks.paths import cheapest_path
+from tasks.records import Diarization, Region, Segment, Turn, Word
+from tasks.regions import by_speaker, common_s, merge, together
 
 UNKNOWN_SPEAKER = "UNKNOWN"
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")  # noqa: RUF001  # the full-width marks are meant
-# A word outside every turn belongs to the nearest one within this distance, in seconds.
+CLOSING_MARKS = "\"'”’»)」』"  # noqa: RUF001  # as they are written
+# A word outside every turn belongs to somebody whose turn is within this distance, in seconds.
 NEAREST_TURN_S = 2.0
-# Shorter common stretches are the raggedness of word times, not two people talking at once.
+# Speakers change between sentences and after pauses of this length, in seconds; elsewhere a change must be worth so
+# many seconds of words that lie in somebody else's turn.
+CHANGE_PAUSE_S = 0.3
+CHANGE_COST_S = 0.2
+# Shorter common stretches are the raggedness of times, not two people talking at once.
 MIN_OVERLAP_S = 0.1
+# Who pauses no longer between words, in seconds, goes on talking.
+BREATH_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,138 +35,146 @@ class SpokenWord:
     segment: Segment
 
 
-def attribute_by_channel(segments: Iterable[Segment], speakers: Sequence[str]) -> list[SpokenWord]:
-    """Words of a call that has one channel per speaker: `speakers[channel]` said them."""
-    return [SpokenWord(word, speakers[segment.channel], segment) for segment in segments for word in segment.words]
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Who said which word, words in the order of their segments; and who talks when, where turns may overlap."""
+
+    words: tuple[SpokenWord, ...]
+    talks: tuple[Turn, ...]
 
 
-def attribute_by_turns(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[SpokenWord]:
-    """Words of a one-channel call: the speaker whose turns cover most of a word said it.
-
-    A word that no turn covers goes to the nearest turn within `NEAREST_TURN_S`, else to `UNKNOWN_SPEAKER`; no word is
-    lost and no time changes.
-    """
-    ordered = sorted(turns)
-    longest = max((turn.end - turn.start for turn in ordered), default=0.0)
-    return [
-        SpokenWord(word, _speaker_of(word, ordered, longest), segment) for segment in segments for word in segment.words
-    ]
-
-
-def to_utterances(words: Iterable[SpokenWord], channels: Sequence[int], max_pause_s: float) -> tuple[Utterance, ...]:
-    """Group words into utterances: a new one at every change of speaker or language and after every longer pause.
-
-    Speakers on channels of their own are grouped apart, so that a short "yes" of one does not cut the other's sentence;
-    between two sentences it does.
+def attribute(
+    segments: Sequence[Segment], speakers: Sequence[str], heard: Mapping[int, Diarization] | None = None
+) -> Attribution:
+    """Give every word of a call to a speaker, and mark those that are said while somebody else talks.
 
     Args:
-        words: attributed words of one call.
-        channels: the file's channel for each channel index of the segments.
-        max_pause_s: a longer pause between two words starts a new utterance.
+        segments: what was recognised.
+        speakers: for each channel, who says its words; where the channel is in `heard`, those outside every turn.
+        heard: who speaks when, of channels in which several people may speak.
 
     Returns:
-        utterances ordered by start, numbered from 0; every word is in exactly one.
+        every word once, as it was but for its mark.
     """
-    by_channel: dict[int, list[SpokenWord]] = {}
-    for spoken in words:
-        by_channel.setdefault(spoken.segment.channel, []).append(spoken)
-    utterances: list[Utterance] = []
-    for channel, own in by_channel.items():
-        others = sorted(item.word.start for other, spoken in by_channel.items() if other != channel for item in spoken)
-        ordered = sorted(own, key=lambda item: (item.word.start, item.word.end))
-        utterances += [_utterance(run, channels[channel]) for run in _runs(ordered, others, max_pause_s)]
-    utterances.sort(key=lambda item: (item.start, item.channel))
-    overlapped = _overlapped(utterances)
-    return tuple(
-        replace(utterance, index=index, overlap=index in overlapped) for index, utterance in enumerate(utterances)
+    diarized = heard or {}
+    found: dict[int, list[SpokenWord]] = {}
+    for channel in {segment.channel for segment in segments}:
+        own = [segment for segment in segments if segment.channel == channel]
+        if channel in diarized:
+            found[channel] = attribute_by_turns(own, diarized[channel].exclusive, speakers[channel])
+        else:
+            found[channel] = [SpokenWord(word, speakers[channel], segment) for segment in own for word in segment.words]
+    talks = {channel: _talks(words, diarized.get(channel)) for channel, words in found.items()}
+    in_order = {channel: iter(_marked(channel, words, talks)) for channel, words in found.items()}
+    return Attribution(
+        words=tuple(next(in_order[segment.channel]) for segment in segments for _ in segment.words),
+        talks=tuple(sorted(turn for turns in talks.values() for turn in turns)),
     )
 
 
-def spans(utterances: Iterable[Utterance]) -> list[Region]:
-    """The stretches of speech of utterances, merged where they touch, in order."""
-    return merge(Region(item.start, item.end) for item in utterances)
+def attribute_by_turns(
+    segments: Iterable[Segment],
+    turns: Sequence[Turn],
+    otherwise: str = UNKNOWN_SPEAKER,
+    *,
+    change_cost_s: float = CHANGE_COST_S,
+) -> list[SpokenWord]:
+    """Give the words of one channel to the speakers of turns.
+
+    Of all ways to do so, that with the least cost is taken, in seconds: for every word as much of it as lies outside
+    the turns of its speaker, and how far it is from them; and `change_cost_s` for every change of speaker within a
+    sentence and without a pause. So a single word does not flip because a turn is ragged, and what no turn covers goes
+    to whose sentence it stands in.
+
+    Args:
+        segments: what was recognised in the channel.
+        turns: in any order.
+        otherwise: the speaker of words that are `NEAREST_TURN_S` or more from every turn.
+        change_cost_s: see above.
+
+    Returns:
+        every word, in the order of the segments, unchanged.
+    """
+    ordered = sorted(turns)
+    longest = max((turn.end - turn.start for turn in ordered), default=0.0)
+    words = [(word, segment) for segment in segments for word in segment.words]
+    in_time = sorted(range(len(words)), key=lambda index: (words[index][0].start, words[index][0].end))
+    costs = [_costs(words[index][0], ordered, longest) or {otherwise: 0.0} for index in in_time]
+    changes = [
+        0.0 if ends_sentence(before) or after.start - before.end >= CHANGE_PAUSE_S else change_cost_s
+        for before, after in pairwise(words[index][0] for index in in_time)
+    ]
+    speakers = dict(zip(in_time, cheapest_path(costs, changes), strict=True))
+    return [SpokenWord(word, speakers[index], segment) for index, (word, segment) in enumerate(words)]
 
 
-def merge(regions: Iterable[Region]) -> list[Region]:
-    """Regions in order, joined where they touch or overlap."""
-    merged: list[Region] = []
-    for region in sorted(regions):
-        if merged and region.start <= merged[-1].end:
-            merged[-1] = Region(merged[-1].start, max(merged[-1].end, region.end))
-        else:
-            merged.append(region)
-    return merged
+def within_channel(diarization: Diarization, speaker: str) -> Diarization:
+    """Name those who speak in a channel that is one speaker's: the one as the channel, several with a number behind.
+
+    Args:
+        diarization: who speaks when in the channel.
+        speaker: what the channel is called (`agent`; several are `agent_00`, `agent_01`, … by their first turns).
+    """
+    labels = list(by_speaker(diarization.turns))
+    names = {label: speaker if len(labels) == 1 else f"{speaker}_{number:02d}" for number, label in enumerate(labels)}
+    return Diarization(
+        *(
+            tuple(replace(turn, speaker=names[turn.speaker]) for turn in turns)
+            for turns in (diarization.turns, diarization.exclusive)
+        )
+    )
 
 
-def _speaker_of(word: Word, turns: Sequence[Turn], longest: float) -> str:
+def ends_sentence(word: Word) -> bool:
+    """Whether a sentence ends with a word, by how it is written."""
+    return word.text.rstrip(CLOSING_MARKS).endswith(SENTENCE_ENDS)
+
+
+def _costs(word: Word, turns: Sequence[Turn], longest: float) -> dict[str, float]:
+    """What it costs to give a word to each speaker near it, in order of their turns."""
+    covered: dict[str, float] = {}
+    distance: dict[str, float] = {}
     # Turns are ordered by start, and none is longer than `longest`: only those that start in this window can be near.
     first = bisect_left(turns, Turn(word.start - longest - NEAREST_TURN_S, 0.0, ""))
-    covered: Counter[str] = Counter()
-    nearest, distance = UNKNOWN_SPEAKER, NEAREST_TURN_S
     for turn in turns[first:]:
         if turn.start > word.end + NEAREST_TURN_S:
             break
         common = min(word.end, turn.end) - max(word.start, turn.start)
-        if common > 0:
-            covered[turn.speaker] += common  # type: ignore[assignment]  # a Counter of seconds, not of items
-        elif -common < distance:
-            nearest, distance = turn.speaker, -common
-    return max(covered, key=lambda speaker: covered[speaker]) if covered else nearest
+        if -common < NEAREST_TURN_S:
+            covered[turn.speaker] = covered.get(turn.speaker, 0.0) + max(0.0, common)
+            distance[turn.speaker] = min(distance.get(turn.speaker, NEAREST_TURN_S), max(0.0, -common))
+    return {speaker: word.end - word.start - covered[speaker] + distance[speaker] for speaker in covered}
 
 
-def _runs(words: Sequence[SpokenWord], others: Sequence[float], max_pause_s: float) -> Iterable[list[SpokenWord]]:
-    """Cut the ordered words of one channel; `others` are the ordered starts of words on other channels."""
-    run: list[SpokenWord] = []
-    for spoken in words:
-        if run and _cut_between(run[-1], spoken, others, max_pause_s):
-            yield run
-            run = []
-        run.append(spoken)
-    if run:
-        yield run
+def _talks(words: Sequence[SpokenWord], diarization: Diarization | None) -> list[Turn]:
+    """When those talk who have words in a channel: by the diarizer, else from the words."""
+    if diarization is not None:
+        speakers = {spoken.speaker for spoken in words}
+        return [turn for turn in diarization.turns if turn.speaker in speakers]
+    said = (Turn(spoken.word.start, spoken.word.end, spoken.speaker) for spoken in words)
+    return [
+        Turn(region.start, region.end, speaker)
+        for speaker, regions in by_speaker(said, BREATH_S).items()
+        for region in regions
+    ]
 
 
-def _cut_between(before: SpokenWord, after: SpokenWord, others: Sequence[float], max_pause_s: float) -> bool:
-    if before.speaker != after.speaker or before.segment.language != after.segment.language:
-        return True
-    if after.word.start - before.word.end > max_pause_s:
-        return True
-    answered = bisect_left(others, after.word.start) > bisect_left(others, before.word.start)
-    return answered and before.word.text.endswith(SENTENCE_ENDS)
+def _marked(channel: int, words: Sequence[SpokenWord], talks: Mapping[int, Sequence[Turn]]) -> list[SpokenWord]:
+    """Words of a channel, each with whether somebody else talks in its time."""
+    at_once = together(talks[channel])
+    others = by_speaker(turn for other, turns in talks.items() if other != channel for turn in turns)
+    disturbed: dict[str, list[Region]] = {}
+    for speaker in {spoken.speaker for spoken in words}:
+        elsewhere = [region for other, regions in others.items() if other != speaker for region in regions]
+        disturbed[speaker] = merge([*at_once, *elsewhere])
+    return [
+        replace(spoken, word=replace(spoken.word, overlap=True))
+        if _disturbs(spoken.word, disturbed[spoken.speaker])
+        else spoken
+        for spoken in words
+    ]
 
 
-def _utterance(run: Sequence[SpokenWord], channel: int) -> Utterance:
-    words = tuple(spoken.word for spoken in run)
-    by_segment = Counter(id(spoken.segment) for spoken in run)
-    main_id = by_segment.most_common(1)[0][0]
-    main = next(spoken.segment for spoken in run if id(spoken.segment) == main_id)
-    return Utterance(
-        index=0,
-        speaker=run[0].speaker,
-        channel=channel,
-        start=words[0].start,
-        end=max(word.end for word in words),
-        text=("" if main.language in UNSPACED_LANGUAGES else " ").join(word.text for word in words),
-        words=words,
-        language=main.language,
-        confidence=sum(word.probability for word in words) / len(words),
-        avg_logprob=main.avg_logprob,
-        no_speech_prob=main.no_speech_prob,
-        compression_ratio=main.compression_ratio,
-        overlap=False,
-        flags=tuple(dict.fromkeys(flag for spoken in run for flag in spoken.segment.flags)),
-    )
-
-
-def _overlapped(utterances: Sequence[Utterance]) -> set[int]:
-    """Which of the utterances, ordered by start, share more than ragged edges with somebody else's."""
-    found: set[int] = set()
-    going: list[int] = []
-    for index, later in enumerate(utterances):
-        going = [earlier for earlier in going if utterances[earlier].end > later.start]
-        for earlier in going:
-            other = utterances[earlier]
-            if other.speaker != later.speaker and min(other.end, later.end) - later.start > MIN_OVERLAP_S:
-                found |= {earlier, index}
-        going.append(index)
-    return found
+def _disturbs(word: Word, regions: Sequence[Region]) -> bool:
+    # Half of a word that is shorter than what counts as raggedness is more than that, too.
+    return common_s(word.start, word.end, regions) > min(MIN_OVERLAP_S, (word.end - word.start) / 2)

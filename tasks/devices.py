@@ -13,6 +13,7 @@ import ctypes
 import importlib.util
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -112,6 +113,9 @@ class DeviceLayer(Protocol):
     def memory(self, kind: str, index: int) -> Memory:
         """The memory of a device, as it is now."""
 
+    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
+        """Within it, what torch computes on a device waits for nothing but itself."""
+
 
 class Libraries:
     """The libraries themselves. On a CPU torch is not imported: that alone takes seconds."""
@@ -177,6 +181,16 @@ class Libraries:
         import torch
 
         return Memory(*torch.cuda.mem_get_info(index))
+
+    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
+        """A CPU has none. torch's own streams do not wait for the default one, nor that for them."""
+        if kind == "cpu":
+            return nullcontext()
+        import torch
+
+        stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]  # torch types most of its functions
+        beside: AbstractContextManager[object] = torch.cuda.stream(stream)
+        return beside
 
 
 LIBRARIES = Libraries()
@@ -328,6 +342,14 @@ def chunk_bytes(
     self_attention = tokens * dimension * 2 * layers * beam_size * float_bytes
     logits = beam_size * vocabulary * 4
     return (encoder + cross_attention + self_attention + logits) * 3 // 2
+
+
+def own_stream(device: Device, layer: DeviceLayer = LIBRARIES) -> AbstractContextManager[object]:
+    """A context in which torch's work on a GPU runs beside that of CTranslate2, which has streams of its own.
+
+    By default torch works in the device's default stream, for which CTranslate2's wait, and which waits for those.
+    """
+    return layer.stream(device.kind, device.index)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.bundles import Bundle
-from tasks.devices import Device
-from tasks.records import Samples, Turn
+from tasks.devices import Device, own_stream
+from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
+from tasks.voice_clusters import DEFAULT_BOUNDS
 from tasks.voices import Voice, VoiceBook, talk_s
 
 if TYPE_CHECKING:
@@ -43,12 +46,16 @@ class Diarizer:
 
     Args:
         pipeline: the instantiated pipeline, on its device.
+        device: that device.
         settings: how many speakers a call may have.
         link_distance: cosine distance up to which voices of two windows are one speaker's.
     """
 
-    def __init__(self, pipeline: SpeakerDiarization, settings: DiarizationSettings, link_distance: float) -> None:
+    def __init__(
+        self, pipeline: SpeakerDiarization, device: Device, settings: DiarizationSettings, link_distance: float
+    ) -> None:
         self._pipeline = pipeline
+        self._device = device
         self._settings = settings
         self._link_distance = link_distance
 
@@ -65,8 +72,8 @@ class Diarizer:
             self._pipeline._segmentation.infer(noise)  # noqa: SLF001  # the pipeline has no public name for its models
             self._pipeline._embedding(noise)  # noqa: SLF001
 
-    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
-        """Find the turns of each speaker of one channel.
+    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
+        """Find who speaks when in one channel.
 
         Long calls are heard in windows of at most `WINDOW_S`, to bound memory (which grows with the square of the
         time), and the speakers of each window are matched with those before by their voices.
@@ -76,43 +83,53 @@ class Diarizer:
             speakers: how many people speak, when that is known.
 
         Returns:
-            turns ordered by start that do not overlap: where two talk at once, the one who is more plainly heard.
+            turns of speakers `SPEAKER_00`, `SPEAKER_01`, …
         """
         fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
         windows = max(1, -(-track.samples // WINDOW))
         size = max(1, -(-track.samples // windows))  # of equal length: a rest of a second has no voices to know
         voices = VoiceBook(most, self._link_distance)
         turns: list[Turn] = []
+        exclusive: list[Turn] = []
         for start in range(0, max(track.samples, 1), size):
             found, embeddings = self._window(track.read(start, start + size), fewest if windows == 1 else 1, most)
+            labels = voices.match(talk_s(found.exclusive) | talk_s(found.turns), embeddings)
             offset_s = start / MODEL_SAMPLING_RATE
-            labels = voices.match(talk_s(found), embeddings)
-            turns += [
-                Turn(round(turn.start + offset_s, 3), round(turn.end + offset_s, 3), labels[turn.speaker])
-                for turn in found
-            ]
-        return tuple(sorted(turns))
+            turns += [_placed(turn, offset_s, labels) for turn in found.turns]
+            exclusive += [_placed(turn, offset_s, labels) for turn in found.exclusive]
+        return Diarization(tuple(sorted(turns)), tuple(sorted(exclusive)))
 
-    def _window(self, channel: Samples, fewest: int, most: int) -> tuple[list[Turn], dict[str, Voice]]:
-        """The turns of a stretch of sound, with times in it, and the voice of each speaker."""
+    def _window(self, channel: Samples, fewest: int, most: int) -> tuple[Diarization, dict[str, Voice]]:
+        """Who speaks when in a stretch of sound, with times in it, and the voice of each speaker."""
         import torch
 
         file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
-        try:
-            output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
-        except ValueError:
-            if fewest == 1:
-                raise
-            # A short call holds too few stretches of speech to make that many clusters of.
-            output = self._pipeline(file, min_speakers=1, max_speakers=most)
+        with own_stream(self._device):
+            try:
+                output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
+            except ValueError:
+                if fewest == 1:
+                    raise
+                # A short call holds too few stretches of speech to make that many clusters of.
+                output = self._pipeline(file, min_speakers=1, max_speakers=most)
         duration_s = len(channel) / MODEL_SAMPLING_RATE
-        turns = [
-            Turn(segment.start, min(segment.end, duration_s), str(label))
-            for segment, _, label in output.exclusive_speaker_diarization.itertracks(yield_label=True)
-            if segment.start < duration_s  # the last window of the models reaches past the end
-        ]
+        found = Diarization(
+            *(
+                tuple(
+                    Turn(segment.start, min(segment.end, duration_s), str(label))
+                    for segment, _, label in annotation.itertracks(yield_label=True)
+                    if segment.start < duration_s  # the last window of the models reaches past the end
+                )
+                for annotation in (output.speaker_diarization, output.exclusive_speaker_diarization)
+            )
+        )
         labels = [str(label) for label in output.speaker_diarization.labels()]
-        return turns, dict(zip(labels, np.asarray(output.speaker_embeddings), strict=False))
+        return found, dict(zip(labels, np.asarray(output.speaker_embeddings), strict=False))
+
+
+def _placed(turn: Turn, offset_s: float, labels: Mapping[str, str]) -> Turn:
+    """A turn of a stretch, in the call."""
+    return Turn(round(turn.start + offset_s, 3), round(turn.end + offset_s, 3), labels[turn.speaker])
 
 
 def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings) -> Diarizer:
@@ -131,7 +148,7 @@ def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings)
     else:
         pipeline, link_distance = _published_pipeline(bundle.folder / "diarization"), PUBLISHED_LINK_DISTANCE
     pipeline.to(torch.device(device.torch_name))
-    return Diarizer(pipeline, settings, link_distance)
+    return Diarizer(pipeline, device, settings, link_distance)
 
 
 def _published_pipeline(folder: Path) -> SpeakerDiarization:
@@ -160,7 +177,8 @@ def starter_pipeline(folder: Path, kind: type[SpeakerDiarization]) -> SpeakerDia
         # The constructor insists on a PLDA, which this clustering never asks: an empty one keeps it from the hub.
         plda=PLDA.__new__(PLDA),
     )
-    pipeline.instantiate(STARTER_PARAMETERS)
+    own = {"voices": asdict(DEFAULT_BOUNDS)} if hasattr(pipeline, "voices") else {}
+    pipeline.instantiate(STARTER_PARAMETERS | own)
     return pipeline
 
 

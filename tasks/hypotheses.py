@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.attribute import UNSPACED_LANGUAGES
+from tasks.languages import UNSPACED_LANGUAGES
 from tasks.records import Region, Word
 
 # Whisper's own bounds (Radford et al., 2022, section 4.5): text that compresses better repeats itself, and tokens that

@@ -2,7 +2,7 @@
 
 A chunk of a few words is guessed at by the model. What its neighbours are in says more: people seldom change the
 language, and when they do, they stay there. So the languages of a call are the likeliest path through its chunks, with
-a price on every change (the Viterbi algorithm over a two-parameter hidden Markov model).
+a price on every change (a hidden Markov model of two parameters).
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.paths import cheapest_path
+
+# Written without spaces between words.
+UNSPACED_LANGUAGES = frozenset({"ja", "lo", "my", "th", "yue", "zh"})
 # How likely the language is to change from one chunk to the next, into any one other.
 CHANGE = 0.03
 # A chunk of this length counts in full, a shorter one by its share of it: its sound says less.
@@ -59,27 +63,13 @@ def smooth(odds: Sequence[Odds], seconds: Sequence[float], before: str | None = 
     if not likely and before is None:  # a model that finds nothing likely still names languages
         likely = {name for one in odds for name in one}
     candidates = sorted(likely | ({before} if before else set()))
-    stay, change = math.log(1 - CHANGE), math.log(CHANGE)
-    scores = {name: 0.0 if before in {None, name} else math.log(FLOOR) for name in candidates}
-    steps: list[dict[str, str]] = []
-    for one, length in zip(odds, seconds, strict=True):
-        weight = min(1.0, length / FULL_S)
-        step: dict[str, str] = {}
-        reached: dict[str, float] = {}
-        for name in candidates:
-            came = max(candidates, key=lambda other: scores[other] + (stay if other == name else change))
-            step[name] = came
-            reached[name] = (
-                scores[came] + (stay if came == name else change) + weight * math.log(max(one.get(name, 0.0), FLOOR))
-            )
-        steps.append(step)
-        scores = reached
-    if not steps:
-        return ()
-    path = [max(candidates, key=lambda name: scores[name])]
-    for step in reversed(steps[1:]):
-        path.append(step[path[-1]])
-    return tuple(reversed(path))
+    costs = [
+        {name: -min(1.0, length / FULL_S) * math.log(max(one.get(name, 0.0), FLOOR)) for name in candidates}
+        for one, length in zip(odds, seconds, strict=True)
+    ]
+    known = [{before: 0.0}] if before else []
+    changes = [math.log((1 - CHANGE) / CHANGE)] * (len(known) + len(costs) - 1)
+    return tuple(cheapest_path([*known, *costs], changes)[len(known) :])
 
 
 def summarise(languages: Sequence[str], odds: Sequence[Odds | None], seconds: Sequence[float]) -> CallLanguages:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.attempts import Attempt
-from tasks.attribute import merge
 from tasks.audio import PreparedAudio, prepare
 from tasks.bundles import sha256_of
 from tasks.crosstalk import find_crosstalk, without
@@ -17,6 +16,7 @@ from tasks.denoise import is_candidate, reduce_noise
 from tasks.errors import EmptyObject, TooLarge
 from tasks.heard import within
 from tasks.records import CallRef, CallSignals, StageTimings
+from tasks.regions import merge
 from tasks.settings import Settings
 from tasks.signals import measure
 from tasks.tracks import Track

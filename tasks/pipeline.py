@@ -19,15 +19,16 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from tasks.attempts import Attempt, outcome_of, stage
-from tasks.attribute import attribute_by_channel, attribute_by_turns, to_utterances
-from tasks.audio import PreparedAudio
+from tasks.attribute import UNKNOWN_SPEAKER, attribute, within_channel
+from tasks.conversation import measure
 from tasks.decoder import DecoderPool
 from tasks.denoise import HeardChannel, choose
+from tasks.diarizing import Diarizing, channel_speakers
 from tasks.errors import ProcessingError, UsageError
 from tasks.heard import CHUNKS_AT_A_TIME, CallSpeech, ChannelSpeech
 from tasks.loading import Fetch, load
 from tasks.models import Models, prove
-from tasks.quality import assess, measure, recording_reasons
+from tasks.quality import assess, recording_reasons
 from tasks.records import (
     CopiedAudio,
     Outcome,
@@ -40,9 +41,10 @@ from tasks.records import (
 )
 from tasks.settings import Settings
 from tasks.translate import Spoken, translate, wanted
+from tasks.utterances import to_utterances
 from tasks.vad import total_s
 
-__all__ = ["Fetch", "channel_speakers", "process"]
+__all__ = ["Fetch", "process"]
 
 # Calls are recognised together up to so many, or until they hold so many chunks' worth of speech; and loaded ahead as
 # long as what lies on scratch disk is estimated to last so long, in seconds.
@@ -68,6 +70,7 @@ def process(
     with (
         TemporaryDirectory(prefix="callscribe-") as scratch,
         DecoderPool(settings.decoder.limits()) as decoders,
+        Diarizing(models, settings) as diarizing,
         ThreadPoolExecutor(settings.run.loader_threads) as pool,
     ):
         numbers = count()
@@ -80,10 +83,10 @@ def process(
             return attempt
 
         for pile in _piles(_ahead(pool, loaded, work, settings), settings):
-            _recognize_pile(pile, models, settings)
+            _recognize_pile(pile, models, diarizing, settings)
             for attempt in pile:
                 if not attempt.copied:
-                    stage(attempt, partial(_transcribe, attempt, models, settings))
+                    stage(attempt, partial(_transcribe, attempt, models, diarizing, settings))
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
                 yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
@@ -149,12 +152,14 @@ def _piles(futures: Iterator[Future[Attempt]], settings: Settings) -> Iterator[l
         yield pile
 
 
-def _recognize_pile(pile: Sequence[Attempt], models: Models, settings: Settings) -> None:
+def _recognize_pile(pile: Sequence[Attempt], models: Models, diarizing: Diarizing, settings: Settings) -> None:
     """Recognise the calls of a pile that were loaded; whatever goes wrong with one is its own failure."""
     for attempt in pile:
         if not attempt.copied:
             stage(attempt, partial(_choose_sound, attempt, models, settings))
     sound = [attempt for attempt in pile if attempt.failure is None and not attempt.copied]
+    for attempt in sound:
+        diarizing.begin(attempt)
     started = time.monotonic()
     try:
         results: Sequence[Recognition | Exception] = models.recognizer.recognize([_speech(one) for one in sound])
@@ -202,22 +207,22 @@ def _take(attempt: Attempt, result: Recognition | Exception) -> None:
     attempt.recognition = result
 
 
-def _transcribe(attempt: Attempt, models: Models, settings: Settings) -> None:
+def _transcribe(attempt: Attempt, models: Models, diarizing: Diarizing, settings: Settings) -> None:
     """Words to speakers and utterances, and what can be said of them."""
     recognition, prepared, hints = attempt.recognition, attempt.sound, attempt.planned.call.hints
     if recognition is None:  # pragma: no cover  # a call that did not fail was recognised
         return
+    found = diarizing.found(attempt)
     started = time.monotonic()
     if prepared.layout == "separate":
-        spoken = attribute_by_channel(recognition.segments, channel_speakers(prepared, hints.channel_roles))
-    elif recognition.segments:
-        spoken = attribute_by_turns(recognition.segments, models.diarizer.diarize(prepared.tracks[0], hints.speakers))
+        speakers = channel_speakers(prepared, hints.channel_roles)
+        found = {index: within_channel(heard, speakers[index]) for index, heard in found.items()}
     else:
-        spoken = []
-    diarized = time.monotonic()
-    utterances = to_utterances(spoken, prepared.source_channels, settings.utterances.max_pause_s)
+        speakers = [UNKNOWN_SPEAKER]
+    spoken = attribute(recognition.segments, speakers, found)
+    utterances = to_utterances(spoken.words, prepared.source_channels, settings.utterances)
     utterances = _translated(utterances, attempt, models, settings)
-    attempt.timings += StageTimings(diarize_s=diarized - started, recognize_s=time.monotonic() - diarized)
+    attempt.timings += StageTimings(recognize_s=time.monotonic() - started)
     attempt.transcript = Transcript(
         utterances=utterances,
         language=recognition.language if utterances else None,
@@ -230,7 +235,7 @@ def _transcribe(attempt: Attempt, models: Models, settings: Settings) -> None:
             recording_reasons(prepared.source, prepared.duration_s),
             set_aside_words=recognition.counts.set_aside_words,
         ),
-        metrics=measure(utterances),
+        metrics=measure(utterances, spoken.talks),
         languages=recognition.languages if utterances else {},
         set_aside=tuple(
             replace(item, channel=prepared.source_channels[item.channel]) for item in recognition.set_aside
@@ -252,10 +257,3 @@ def _translated(
     found = translate(models.recognizer, spoken, settings.recognizer.chunk_s)
     texts = dict(zip((item.index for item in asked), found, strict=True))
     return tuple(replace(item, translation=texts.get(item.index)) for item in utterances)
-
-
-def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[str]:
-    """Who speaks on each kept channel: its role where one is named, else `SPEAKER_<channel>`."""
-    return [
-        roles[channel] if channel < len(roles) else f"SPEAKER_{channel:02d}" for channel in prepared.source_channels
-    ]

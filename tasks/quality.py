@@ -1,13 +1,13 @@
-"""Pure: what can be said of a transcript without a reference, and how the conversation went."""
+"""Pure: what can be said of a transcript without a reference."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
-from tasks.attribute import UNKNOWN_SPEAKER, merge, spans
-from tasks.records import CallMetrics, Quality, Region, SourceFormat, Utterance, Word
+from tasks.attribute import UNKNOWN_SPEAKER
+from tasks.records import Quality, Region, SourceFormat, Utterance, Word
+from tasks.regions import merge
 
 # Speech this near to a word, in seconds, counts as covered by it: regions are padded and bridge short pauses.
 COVER_MARGIN_S = 1.0
@@ -88,28 +88,6 @@ def is_truncated(source: SourceFormat, duration_s: float) -> bool:
     return declared_s is not None and declared_s - duration_s > max(TRUNCATED_MIN_S, TRUNCATED_SHARE * declared_s)
 
 
-def measure(utterances: Sequence[Utterance]) -> CallMetrics:
-    """Talk time, overlap, interruptions, silence and speed of a call, from its utterances (ordered by start)."""
-    speakers = sorted({item.speaker for item in utterances})
-    talk = {
-        speaker: round(sum(span.duration_s for span in spans(u for u in utterances if u.speaker == speaker)), 3)
-        for speaker in speakers
-    }
-    together = spans(utterances)
-    talk_s = sum(talk.values())
-    words = sum(len(item.words) for item in utterances)
-    silences = [after.start - before.end for before, after in pairwise(together)]
-    return CallMetrics(
-        talk_s=talk,
-        # Where k talk at once, this counts k - 1 times: exact for two speakers.
-        overlap_s=_seconds(talk_s - sum(span.duration_s for span in together)),
-        interruptions=_interruptions(utterances),
-        longest_silence_s=round(max(silences, default=0.0), 3),
-        words=words,
-        words_per_minute=round(60 * words / talk_s, 1) if talk_s > 0 else None,
-    )
-
-
 def _seconds(difference: float) -> float:
     """A difference of times that cannot be negative, but for the last bit of a float: never `-0.0` in a table."""
     return round(max(0.0, difference), 3)
@@ -143,17 +121,3 @@ def _unsupported(words: Sequence[Word], regions: Sequence[Region]) -> int:
 
 def _is_repetitive(utterance: Utterance) -> bool:
     return utterance.compression_ratio > REPETITIVE_COMPRESSION_RATIO or "repetitive" in utterance.flags
-
-
-def _interruptions(utterances: Sequence[Utterance]) -> int:
-    """How often somebody starts while another speaks, and goes on after the other has stopped."""
-    count = 0
-    going: list[Utterance] = []
-    for later in utterances:
-        going = [earlier for earlier in going if earlier.end > later.start]
-        count += any(
-            earlier.speaker != later.speaker and earlier.start < later.start and earlier.end < later.end
-            for earlier in going
-        )
-        going.append(later)
-    return count

@@ -199,12 +199,16 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One recognised word; `text` as the recogniser wrote it, without surrounding space."""
+    """One recognised word; `text` as the recogniser wrote it, without surrounding space.
+
+    `overlap` says that somebody else talks in its time.
+    """
 
     text: str
     start: float
     end: float
     probability: float
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,12 +324,24 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Diarization:
+    """Who speaks when in one channel, ordered by start.
+
+    `turns` of different speakers may overlap; in `exclusive` they do not: where two talk at once, the one who is more
+    plainly heard has it.
+    """
+
+    turns: tuple[Turn, ...]
+    exclusive: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """A run of words of one speaker: what analysts read.
 
-    `channel` is 0-based. `confidence` is the mean word probability. `overlap` says that somebody else speaks in the
-    same time. The three measures of trust and the language are those of the segment that holds most of its words,
-    `flags` those of every segment that holds one. `translation` is into English, where that was asked for.
+    `channel` is 0-based. `confidence` is the mean word probability. `overlap` says that somebody else talks in the
+    time of one of its words. The three measures of trust and the language are those of the segment that holds most of
+    its words, `flags` those of every segment that holds one. `translation` is into English, where that was asked for.
     """
 
     index: int
@@ -347,15 +363,19 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class CallMetrics:
-    """How the conversation went, from its utterances alone.
+    """How the conversation went.
 
     `talk_s` maps each speaker to seconds of talk; `overlap_s` is time with two or more talking; `interruptions` counts
-    the times somebody starts while another speaks and takes the floor; `longest_silence_s` lies between utterances.
+    the times somebody starts while another speaks and takes the floor, `interruptions_by` whom each time it was;
+    `reaction_s` maps each speaker who answers to the median seconds that it takes (`tasks.conversation`);
+    `longest_silence_s` lies between utterances.
     """
 
     talk_s: Mapping[str, float]
     overlap_s: float
     interruptions: int
+    interruptions_by: Mapping[str, int]
+    reaction_s: Mapping[str, float]
     longest_silence_s: float
     words: int
     words_per_minute: float | None

@@ -90,6 +90,8 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         "talk_s": list(metrics.talk_s.items()),
         "overlap_s": metrics.overlap_s,
         "interruptions": metrics.interruptions,
+        "interruptions_by": list(metrics.interruptions_by.items()),
+        "reaction_s": list(metrics.reaction_s.items()),
         "longest_silence_s": metrics.longest_silence_s,
         "words": metrics.words,
         "words_per_minute": metrics.words_per_minute,
@@ -197,8 +199,5 @@ def _utterance_row(utterance: Utterance, call_id: str, identity: str) -> Row:
         "compression_ratio": utterance.compression_ratio,
         "overlap": utterance.overlap,
         "flags": list(utterance.flags),
-        "words": [
-            {"text": word.text, "start": word.start, "end": word.end, "probability": word.probability}
-            for word in utterance.words
-        ],
+        "words": [asdict(word) for word in utterance.words],
     }

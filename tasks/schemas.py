@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 _time = pa.timestamp("us", tz="UTC")
 _text_map = pa.map_(pa.string(), pa.string())
 _number_map = pa.map_(pa.string(), pa.float64())
+_count_map = pa.map_(pa.string(), pa.int32())
 
 
 def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
@@ -142,6 +143,12 @@ CALLS = pa.schema(
         _column("talk_s", _number_map, "talk time of each speaker, seconds"),
         _column("overlap_s", pa.float64(), "time in which two or more talk, seconds"),
         _column("interruptions", pa.int32(), "times that somebody starts while another speaks and goes on after"),
+        _column("interruptions_by", _count_map, "… by each speaker"),
+        _column(
+            "reaction_s",
+            _number_map,
+            "median time that each speaker takes to answer, seconds; below zero: the other still speaks",
+        ),
         _column("longest_silence_s", pa.float64(), "longest time between utterances, seconds"),
         _column("words", pa.int32(), "words in the transcript"),
         _column("words_per_minute", pa.float64(), "words per minute of talk; null without talk"),
@@ -174,6 +181,7 @@ _WORD = pa.struct(
         _column("start", pa.float64(), "start, seconds from the start of the call"),
         _column("end", pa.float64(), "end, seconds from the start of the call"),
         _column("probability", pa.float64(), "the recogniser's probability, 0 to 1"),
+        _column("overlap", pa.bool_(), "whether somebody else talks in its time"),
     ]
 )
 
@@ -193,7 +201,7 @@ UTTERANCES = pa.schema(
         _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of the segment it lies in"),
         _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
         _column("compression_ratio", pa.float64(), "gzip ratio of the segment's text; high means repetition"),
-        _column("overlap", pa.bool_(), "whether somebody else speaks in the same time"),
+        _column("overlap", pa.bool_(), "whether somebody else talks in the time of one of its words"),
         _column(
             "flags",
             pa.list_(pa.string()),

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from tasks.attribute import UNSPACED_LANGUAGES
 from tasks.heard import CHUNKS_AT_A_TIME, HeardChunk, Steps
 from tasks.hypotheses import COVER_MARGIN_S, Hypothesis, better, find_faults, uncovered
+from tasks.languages import UNSPACED_LANGUAGES
 from tasks.whisper import Decoding
 
 NO_REPEAT_TOKENS = 5

@@ -241,10 +241,15 @@ class RecognizerSettings(Group):
 
 
 class DiarizationSettings(Group):
-    """Who speaks when, in calls that have one channel (pyannote.audio)."""
+    """Who speaks when, where several people share a channel (pyannote.audio)."""
 
     min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call.")
     max_speakers: int = Field(4, ge=1, description="Most speakers of a call.")
+    inside_channels: tuple[str, ...] = Field(
+        (),
+        description="Channels of a speaker each in which several may speak one after the other (a conference, a "
+        'hand-over), by role or as `SPEAKER_00`; `["*"]` means all. They are told apart as in calls of one channel.',
+    )
 
     @model_validator(mode="after")
     def _fewest_before_most(self) -> DiarizationSettings:
@@ -258,6 +263,12 @@ class UtteranceSettings(Group):
     """How words are grouped into utterances."""
 
     max_pause_s: float = Field(1.0, gt=0, description="A longer pause between words starts a new utterance, seconds.")
+    sentence_pause_s: float = Field(
+        0.5, ge=0, description="At the end of a sentence, a pause of this length does too, seconds."
+    )
+    long_s: float = Field(
+        20.0, gt=0, description="An utterance that has lasted so long ends with the next sentence, seconds."
+    )
 
 
 class ModelSettings(Group):

@@ -16,10 +16,10 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.attribute import merge
 from tasks.audio import PreparedAudio
 from tasks.crosstalk import Crosstalk
 from tasks.records import CallSignals, ChannelLevels, ChannelSignals, Region
+from tasks.regions import merge
 from tasks.spectrum import bandwidth_hz
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
 from tasks.vad import total_s

@@ -7,7 +7,7 @@ few seconds holds of a voice. Imports torch and pyannote.audio: import it only w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,31 +17,39 @@ from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.audio.pipelines.speaker_diarization import DiarizeOutput
 from pyannote.audio.utils.signal import binarize
 from pyannote.core import Annotation, SlidingWindowFeature
+from pyannote.pipeline.parameter import ParamDict, Uniform
 
 from tasks.tracklets import Frames, SoleTurn, Tracklet, find_tracklets, find_turns, label_frames
-from tasks.voice_clusters import LEAST_SILHOUETTE, cluster_voices
+from tasks.voice_clusters import Bounds, cluster_voices
 
 # Of a turn, so many seconds are embedded; its voice is known by then.
 MOST_EMBEDDED_S = 20.0
 # What is shorter, in seconds, is no turn.
 LEAST_TURN_S = 0.1
 NOBODY = -1
+CACHED_VOICES = "callscribe/voices"
 
 
 class TurnDiarization(SpeakerDiarization):
     """pyannote.audio's pipeline, for a model of segmentation by several labels (not a powerset).
 
-    Its arguments and parameters are those of `SpeakerDiarization`; those of clustering have no effect.
-
-    Attributes:
-        least_silhouette: from which there are two speakers or more (`tasks.voice_clusters`).
+    Its arguments are those of `SpeakerDiarization`, and so are its parameters, of which those of clustering have no
+    effect; instead of these, `voices` holds the bounds of `tasks.voice_clusters`. While it is `training`, what the
+    models say of a file is kept in the file, so that other parameters are soon tried.
     """
 
-    least_silhouette = LEAST_SILHOUETTE
+    def __init__(self, **arguments: Any) -> None:  # noqa: ANN401  # pyannote.audio's own
+        super().__init__(**arguments)
+        self.voices = ParamDict(
+            plain_turn_s=Uniform(0.5, 2.0),
+            least_talk_s=Uniform(0.5, 4.0),
+            own_distance=Uniform(0.1, 0.4),
+            least_silhouette=Uniform(0.1, 0.5),
+        )
 
     def apply(  # type: ignore[override]  # of the files that pyannote.audio takes, only sound in memory
         self,
-        file: Mapping[str, Any],
+        file: MutableMapping[str, Any],
         num_speakers: int | None = None,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
@@ -72,7 +80,9 @@ class TurnDiarization(SpeakerDiarization):
         if not tracklets:
             nobody = Annotation(uri=file["uri"])
             return DiarizeOutput(nobody, nobody, np.zeros((0, self._embedding.dimension)))
-        voices = self._voices(file, turns, seconds)
+        voices = file[CACHED_VOICES] if self.training and CACHED_VOICES in file else self._voices(file, turns, seconds)
+        if self.training:
+            file[CACHED_VOICES] = voices
         talk_s = np.array([turn.talks.sum() * seconds for turn in turns])
         known = ~np.isnan(voices[:, 0])
         # Where no turn is long enough for a voice, nothing says that there is more than one.
@@ -83,7 +93,7 @@ class TurnDiarization(SpeakerDiarization):
                 talk_s[known],
                 fewest=num_speakers or min_speakers or 1,
                 most=num_speakers or max_speakers or len(turns),
-                least_silhouette=self.least_silhouette,
+                bounds=Bounds(**self.voices),
             )
         clustered = _clustered(scores, frames, tracklets, turns, _unheard_like_neighbours(turns, speakers))
         centroids = np.stack(

@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tasks.attribute import UNSPACED_LANGUAGES
 from tasks.chunks import Chunk
+from tasks.languages import UNSPACED_LANGUAGES
 from tasks.records import Region, Word
 from tasks.whisper import Piece
 

@@ -13,6 +13,7 @@ from tasks.records import (
     CallRef,
     CallSignals,
     ChannelSignals,
+    Diarization,
     Failure,
     Outcome,
     PlannedCall,
@@ -75,6 +76,11 @@ def region(start: float = 0.0, end: float = 1.0) -> Region:
 def turn(start: float = 0.0, end: float = 1.0, speaker: str = "SPEAKER_00") -> Turn:
     """A speech turn, one second long by default."""
     return Turn(start, end, speaker)
+
+
+def diarization(*turns: Turn) -> Diarization:
+    """Turns of which none overlap."""
+    return Diarization(tuple(sorted(turns)), tuple(sorted(turns)))
 
 
 def utterance(
@@ -163,6 +169,8 @@ def call_metrics(**changes: object) -> CallMetrics:
         talk_s={"SPEAKER_00": 0.8},
         overlap_s=0.0,
         interruptions=0,
+        interruptions_by={"SPEAKER_00": 0},
+        reaction_s={},
         longest_silence_s=0.0,
         words=2,
         words_per_minute=150.0,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 import soundfile
-from builders import segment, turn, words
+from builders import diarization, segment, turn, words
 from conftest import BUCKET
 
 from flows.archive import archive_run
@@ -38,7 +38,7 @@ from tasks.heard import CallSpeech
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.recognize import Recognizer
-from tasks.records import CopiedAudio, Outcome, Recognition, RecognitionCounts, Samples, Turn
+from tasks.records import CopiedAudio, Diarization, Outcome, Recognition, RecognitionCounts, Samples
 from tasks.runs import RunSummary, read_head, read_job, summary_rows
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
@@ -128,10 +128,10 @@ class StandInRecognizer:
 class StandInDiarizer:
     """Hears one speaker all the time."""
 
-    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
+    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
         """Hear them."""
         assert speakers is None
-        return (turn(0.0, track.duration_s),)
+        return diarization(turn(0.0, track.duration_s))
 
 
 @dataclass

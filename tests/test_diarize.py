@@ -11,13 +11,15 @@ import pytest
 from builders import turn
 from sounds import SECOND, beginning, demo, silence, track
 
+from tasks.devices import Device
 from tasks.diarize import Diarizer
 from tasks.models import Models
-from tasks.records import Samples, Turn
+from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
 from tasks.tracks import Track
 
 SECONDS = 24
+CPU = Device("cpu", 0, "a test", "int8")
 # Who speaks in its first 24 seconds, from the reference.
 REFERENCE = (
     Turn(0.6, 4.8, "agent"),
@@ -43,7 +45,7 @@ def speech(call: Track) -> Track:
 @pytest.fixture(scope="module")
 def turns(models: Models, speech: Track) -> tuple[Turn, ...]:
     """What the starter models make of it."""
-    return models.diarizer.diarize(speech)
+    return models.diarizer.diarize(speech).exclusive
 
 
 def test_two_voices_are_two_speakers(turns: tuple[Turn, ...]) -> None:
@@ -76,30 +78,30 @@ def test_turns_agree_with_the_reference(turns: tuple[Turn, ...]) -> None:
 
 def test_diarizing_again_gives_the_same(models: Models, speech: Track, turns: tuple[Turn, ...]) -> None:
     """Nothing in it is left to chance."""
-    assert turns == models.diarizer.diarize(speech)
+    assert turns == models.diarizer.diarize(speech).exclusive
 
 
 def test_told_one_speaker(models: Models, speech: Track) -> None:
     """What is known of the call is believed."""
-    assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(speech, speakers=1)}
+    assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(speech, speakers=1).turns}
 
 
 def test_at_most_one_speaker(models: Models, speech: Track) -> None:
     """The settings' bound holds where nothing is known."""
-    bounded = Diarizer(models.diarizer._pipeline, DiarizationSettings(max_speakers=1), 0.3)
-    assert {"SPEAKER_00"} == {turn.speaker for turn in bounded.diarize(speech)}
+    bounded = Diarizer(models.diarizer._pipeline, CPU, DiarizationSettings(max_speakers=1), 0.3)
+    assert {"SPEAKER_00"} == {turn.speaker for turn in bounded.diarize(speech).turns}
 
 
 @pytest.mark.parametrize("samples", [1, 100, SECOND // 2, 5 * SECOND])
 def test_silence_has_no_turns(models: Models, samples: int) -> None:
     """Nobody speaks in silence, however short."""
-    assert () == models.diarizer.diarize(track(silence(samples / SECOND)))
+    assert Diarization((), ()) == models.diarizer.diarize(track(silence(samples / SECOND)))
 
 
 def test_a_word_too_short_for_a_voice_is_somebodys(models: Models, speech: Track) -> None:
     """Under 0.4 s nothing can be said of a voice; that somebody spoke, can."""
     word = np.concatenate([silence(1.0), speech.read(round(1.3 * SECOND), round(1.6 * SECOND)), silence(1.0)])
-    assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(track(word))}
+    assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(track(word)).turns}
 
 
 # ------------------------------------------------------------------------------------------------------ windows
@@ -118,7 +120,7 @@ def talk_s(turns: Sequence[Turn]) -> float:
 @pytest.fixture(scope="module")
 def whole(models: Models, call: Track) -> tuple[Turn, ...]:
     """What the starter models make of all 45 seconds in one go."""
-    return models.diarizer.diarize(call)
+    return models.diarizer.diarize(call).exclusive
 
 
 def test_windows_make_one_call(
@@ -127,7 +129,7 @@ def test_windows_make_one_call(
     """Heard in windows, the same time is spoken, by the same two people, whose turns are those of the call."""
     monkeypatch.setattr("tasks.diarize.WINDOW", 20 * SECOND)
     seconds = call.duration_s / 3
-    found = models.diarizer.diarize(call)
+    found = models.diarizer.diarize(call).exclusive
     assert list(found) == sorted(found)
     assert all(turn.start < turn.end for turn in found)
     assert all(before.end <= after.start for before, after in pairwise(found))
@@ -150,7 +152,7 @@ def test_a_call_of_one_window_is_heard_in_one_go(
 ) -> None:
     """As long as the window is no shorter than the call, it changes nothing."""
     monkeypatch.setattr("tasks.diarize.WINDOW", speech.samples)
-    assert turns == models.diarizer.diarize(speech)
+    assert turns == models.diarizer.diarize(speech).exclusive
 
 
 class Scripted:
@@ -168,7 +170,7 @@ class Scripted:
         found = [(SimpleNamespace(start=one.start, end=one.end), index, one.speaker) for index, one in enumerate(turns)]
         return SimpleNamespace(
             exclusive_speaker_diarization=SimpleNamespace(itertracks=lambda **_: found),
-            speaker_diarization=SimpleNamespace(labels=lambda: sorted(voices)),
+            speaker_diarization=SimpleNamespace(itertracks=lambda **_: found, labels=lambda: sorted(voices)),
             speaker_embeddings=np.array([voices[label] for label in sorted(voices)]),
         )
 
@@ -189,14 +191,15 @@ def test_speakers_are_linked_by_their_voices(monkeypatch: pytest.MonkeyPatch) ->
         ([turn(0, 7, "a"), turn(7, 7.5, "b")], {"a": ben, "b": anna}),
         ([turn(0.5, 8, "a"), turn(7.6, 8.0, "b")], {"a": anna, "b": ben}),
     )
-    found = Diarizer(pipeline, DiarizationSettings(), 0.3).diarize(numbered(monkeypatch, 22.5, 10))
-    assert (
+    found = Diarizer(pipeline, CPU, DiarizationSettings(), 0.3).diarize(numbered(monkeypatch, 22.5, 10))
+    turns = (
         turn(0, 6, "SPEAKER_00"),
         turn(6, 7.5, "SPEAKER_01"),
         turn(7.5, 14.5, "SPEAKER_01"),
         turn(14.5, 15, "SPEAKER_00"),
         turn(15.5, 22.5, "SPEAKER_00"),
-    ) == found
+    )
+    assert Diarization(turns, turns) == found
     assert [(round(7.5 * SECOND), 1, 4)] * 3 == pipeline.asked
 
 
@@ -208,8 +211,8 @@ def test_bounds_are_those_of_the_call(
 ) -> None:
     """The most hold in each window; the fewest only where it is all of the call: not everybody speaks in each."""
     pipeline = Scripted(([], {}), ([], {}))
-    diarizer = Diarizer(pipeline, DiarizationSettings(min_speakers=2, max_speakers=3), 0.3)
-    assert () == diarizer.diarize(numbered(monkeypatch, seconds, 10), speakers)
+    diarizer = Diarizer(pipeline, CPU, DiarizationSettings(min_speakers=2, max_speakers=3), 0.3)
+    assert Diarization((), ()) == diarizer.diarize(numbered(monkeypatch, seconds, 10), speakers)
     assert {asked} == {(fewest, most) for _, fewest, most in pipeline.asked}
 
 
@@ -222,8 +225,8 @@ def test_a_call_too_short_for_its_speakers(monkeypatch: pytest.MonkeyPatch) -> N
                 raise ValueError("too few stretches")
             return super().__call__(file, min_speakers, max_speakers)
 
-    diarizer = Diarizer(Strict(([turn(0, 5, "a")], {})), DiarizationSettings(), 0.3)
-    assert (turn(0, 5, "SPEAKER_00"),) == diarizer.diarize(numbered(monkeypatch, 9, 10), 2)
+    diarizer = Diarizer(Strict(([turn(0, 5, "a")], {})), CPU, DiarizationSettings(), 0.3)
+    assert (turn(0, 5, "SPEAKER_00"),) == diarizer.diarize(numbered(monkeypatch, 9, 10), 2).turns
     with pytest.raises(ValueError, match="too few"):
         diarizer.diarize(numbered(monkeypatch, 11, 10), 2)
 

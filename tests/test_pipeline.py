@@ -16,6 +16,7 @@ from builders import call_ref, failure, planned_call, provenance, segment, word
 from tasks.bundles import sha256_of
 from tasks.decoding import decode
 from tasks.devices import Device
+from tasks.diarizing import channel_speakers
 from tasks.errors import (
     BundleError,
     CallError,
@@ -28,11 +29,12 @@ from tasks.errors import (
 )
 from tasks.heard import CallSpeech
 from tasks.models import Models
-from tasks.pipeline import Fetch, channel_speakers, process
+from tasks.pipeline import Fetch, process
 from tasks.records import (
     CallHints,
     CallRef,
     CopiedAudio,
+    Diarization,
     Failure,
     Outcome,
     PlannedCall,
@@ -130,11 +132,12 @@ class SimpleDiarizer:
     asked: list[int | None] = field(default_factory=list)
     before: Callable[[Track], None] = nothing
 
-    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
+    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
         """One turn over the whole call."""
         self.asked.append(speakers)
         self.before(track)
-        return (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+        turns = (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+        return Diarization(turns, turns)
 
 
 def simple_models(recognizer: SimpleRecognizer | None = None, diarizer: SimpleDiarizer | None = None) -> Models:

@@ -1,11 +1,13 @@
 """How many voices there are, and which turns have one: whatever the turns, and without a distance known beforehand."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.voice_clusters import LEAST_SILHOUETTE, LEAST_TALK_S, OWN_DISTANCE, PLAIN_TURN_S, cluster_voices, silhouettes
+from tasks.voice_clusters import DEFAULT_BOUNDS, Bounds, cluster_voices, silhouettes
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -51,7 +53,7 @@ def test_one_speaker_is_one(turns: int, steady: float) -> None:
 def test_a_short_word_is_nobody_new() -> None:
     """A cluster that talks for less than two seconds goes to the nearest one, also where it is told of two speakers."""
     held, who = voices(6, 5, 1)
-    seconds = np.where(who == 2, LEAST_TALK_S - 0.1, 3.0)
+    seconds = np.where(who == 2, DEFAULT_BOUNDS.least_talk_s - 0.1, 3.0)
     for fewest, most in ((1, 4), (2, 2)):
         found = cluster_voices(held, seconds, fewest, most)
         assert {0, 1} == set(found.tolist())
@@ -61,7 +63,7 @@ def test_a_short_word_is_nobody_new() -> None:
 def test_turns_too_short_for_a_voice_are_somebodys() -> None:
     """They decide nothing, and go to the speaker that they are nearest to."""
     held, who = voices(4, 4)
-    seconds = np.array([3.0, 3.0, 3.0, PLAIN_TURN_S / 2] * 2)
+    seconds = np.array([3.0, 3.0, 3.0, DEFAULT_BOUNDS.plain_turn_s / 2] * 2)
     assert same(cluster_voices(held, seconds, 1, 4), who)
 
 
@@ -78,13 +80,14 @@ def test_told_how_many() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
-def test_the_bound_may_be_moved(factor: float) -> None:
-    """It lies where no voices do."""
+def test_the_bounds_may_be_moved(factor: float) -> None:
+    """They lie where no voices do."""
     two, who = voices(6, 6, likeness=0.6)
     one, _ = voices(12)
     seconds = np.full(12, 2.5)
-    assert same(cluster_voices(two, seconds, 1, 4, factor * LEAST_SILHOUETTE), who)
-    assert {0} == set(cluster_voices(one, seconds, 1, 4, factor * LEAST_SILHOUETTE).tolist())
+    bounds = Bounds(**{name: factor * value for name, value in asdict(DEFAULT_BOUNDS).items()})
+    assert same(cluster_voices(two, seconds, 1, 4, bounds), who)
+    assert {0} == set(cluster_voices(one, seconds, 1, 4, bounds).tolist())
 
 
 @given(st.integers(1, 14), st.integers(0, 10_000), st.integers(1, 3), st.integers(0, 3))
@@ -114,8 +117,8 @@ def test_the_silhouette_of_five() -> None:
     distances = np.array(
         [[0, 1, 4, 4, 2], [1, 0, 4, 4, 2], [4, 4, 0, 8, 6], [4, 4, 8, 0, 6], [2, 2, 6, 6, 0]], dtype=float
     )
-    expected = [0.5, 0.5, -0.5, -0.5, 1 - OWN_DISTANCE / 2]
-    assert pytest.approx(expected) == silhouettes(distances, np.array([0, 0, 1, 1, 2])).tolist()
+    expected = [0.5, 0.5, -0.5, -0.5, 1 - 0.25 / 2]
+    assert pytest.approx(expected) == silhouettes(distances, np.array([0, 0, 1, 1, 2]), 0.25).tolist()
 
 
 def test_the_silhouette_is_that_of_the_book() -> None:
@@ -125,4 +128,4 @@ def test_the_silhouette_is_that_of_the_book() -> None:
     held, who = voices(4, 5, 3)
     distances = np.clip(1 - held @ held.T, 0, 2)
     np.fill_diagonal(distances, 0)
-    assert np.allclose(silhouette_samples(distances, who, metric="precomputed"), silhouettes(distances, who))
+    assert np.allclose(silhouette_samples(distances, who, metric="precomputed"), silhouettes(distances, who, 0.25))

@@ -1,4 +1,4 @@
-"""WER, cpWER and speed on a folder of recordings with references.
+"""WER, cpWER, WDER and speed on a folder of recordings with references.
 
 The folder holds `NAME.mono.wav` and `NAME.stereo.wav` (both optional) beside `NAME.stm`; stereo is agent, caller.
 
@@ -76,8 +76,8 @@ def measure(folder: Path, kind: str, models: Models, settings: Settings) -> Kind
 def markdown(results: Sequence[KindResult], models: Models) -> str:
     """The result as a small table with date and machine."""
     lines = [
-        "| recordings | calls | words | WER % | sub | del | ins | cpWER % | speaker count right | RTFx |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| recordings | calls | words | WER % | sub | del | ins | cpWER % | WDER % | speaker count right | RTFx |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         words, speakers = result.score.words, result.score.speakers
@@ -85,7 +85,7 @@ def markdown(results: Sequence[KindResult], models: Models) -> str:
         lines.append(
             f"| {result.kind} | {calls} | {words.reference_words} | {percent(words.rate)} | {words.substitutions} "
             f"| {words.deletions} | {words.insertions} | {percent(speakers.rate)} "
-            f"| {result.speakers_right} of {calls} | {result.rtfx:.1f} |"
+            f"| {percent(result.score.attribution.rate)} | {result.speakers_right} of {calls} | {result.rtfx:.1f} |"
         )
     machine = f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}"
     note = (
@@ -100,7 +100,7 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Recordings and references.")],
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
-    """Measure WER, cpWER and speed on a folder of recordings with references."""
+    """Measure WER, cpWER, WDER and speed on a folder of recordings with references."""
     settings = load_settings()
     models = load_models(settings.models, settings.recognizer, settings.diarization)
     results = [measure(folder, kind, models, settings) for kind in KINDS if any(folder.glob(f"*.{kind}.wav"))]

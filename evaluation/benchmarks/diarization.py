@@ -1,8 +1,8 @@
 """Who speaks when: diarization error rate, and how often the number of speakers is right.
 
 Three ways on the same models of the starter bundle: ours, which does not know how many speak; ours, told how many; and
-pyannote.audio's own clustering of what each window of 5 s holds of a voice. Ours is also tried with its one bound moved
-by a tenth either way. A folder holds recordings of one channel with RTTM files, and UEM files where only a part counts.
+pyannote.audio's own clustering of what each window of 5 s holds of a voice. Ours is also tried with all bounds of its
+clustering moved by a tenth either way (`voice_bounds` moves each by itself). A folder holds recordings of one channel with RTTM files, and UEM files where only a part counts.
 
     python -m evaluation.benchmarks.diarization FOLDER… --single FOLDER --write evaluation/benchmarks/diarization.md
 
@@ -15,7 +15,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,7 @@ from tasks.devices import open_device, usable_cores
 from tasks.diarize import starter_pipeline
 from tasks.settings import Settings, load_settings, prepare_environment
 from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
-from tasks.voice_clusters import LEAST_SILHOUETTE
+from tasks.voice_clusters import DEFAULT_BOUNDS
 
 COLLAR_S = 0.5
 """As pyannote.metrics counts it: half of it on either side of a boundary."""
@@ -83,7 +83,7 @@ def ways(settings: Settings) -> dict[str, Diarize]:
     def way(kind: type[SpeakerDiarization], factor: float = 1.0, *, told: bool = False) -> Diarize:
         pipeline: Any = starter_pipeline(folder, kind)
         if isinstance(pipeline, TurnDiarization):
-            pipeline.least_silhouette = factor * LEAST_SILHOUETTE
+            pipeline.instantiate({"voices": {name: factor * value for name, value in asdict(DEFAULT_BOUNDS).items()}})
 
         def diarize(track: Track, speakers: int) -> Any:  # noqa: ANN401  # pyannote has no types
             sound = torch.from_numpy(track.read()[None])
@@ -94,17 +94,26 @@ def ways(settings: Settings) -> dict[str, Diarize]:
 
     return {
         "ours": way(TurnDiarization),
-        "ours, bound 10 % lower": way(TurnDiarization, 0.9),
-        "ours, bound 10 % higher": way(TurnDiarization, 1.1),
+        "ours, bounds 10 % lower": way(TurnDiarization, 0.9),
+        "ours, bounds 10 % higher": way(TurnDiarization, 1.1),
         "ours, told how many": way(TurnDiarization, told=True),
         "pyannote's clustering": way(SpeakerDiarization),
         "pyannote's clustering, told how many": way(SpeakerDiarization, told=True),
     }
 
 
+def annotated(call: Call, duration_s: float) -> tuple[Any, Any]:
+    """The reference of a call as pyannote's annotation, and the timeline of what counts."""
+    from pyannote.core import Annotation, Segment, Timeline
+
+    reference = Annotation()
+    for number, turn in enumerate(call.turns):
+        reference[Segment(turn.start, turn.end), number] = turn.speaker
+    return reference, Timeline([Segment(*part) for part in call.scored or ((0.0, duration_s),)])
+
+
 def measure(name: str, diarize: Diarize, calls: Sequence[Call], tracks: Sequence[Track]) -> str:
     """A line of the table: one way over one folder."""
-    from pyannote.core import Annotation, Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 
     strict, lenient = DiarizationErrorRate(), DiarizationErrorRate(collar=COLLAR_S)
@@ -115,10 +124,7 @@ def measure(name: str, diarize: Diarize, calls: Sequence[Call], tracks: Sequence
         found = diarize(track, call.speakers)
         spent += time.monotonic() - started
         right += len(found.labels()) == call.speakers
-        reference = Annotation()
-        for number, turn in enumerate(call.turns):
-            reference[Segment(turn.start, turn.end), number] = turn.speaker
-        scored = Timeline([Segment(*part) for part in call.scored or ((0.0, track.duration_s),)])
+        reference, scored = annotated(call, track.duration_s)
         strict(reference, found, uem=scored)
         details = lenient(reference, found, uem=scored, detailed=True)
         parts = {part: parts[part] + details[part] for part in parts}

@@ -33,6 +33,7 @@ from evaluation.benchmarks.peers_programs import (
     BATCH_SIZE,
     BEAM_SIZE,
     ENVIRONMENTS,
+    MEETEVAL,
     OURS,
     PROGRAMS,
     ROOT,
@@ -60,6 +61,7 @@ from evaluation.references import Reference, load_references
 from tasks.devices import usable_cores
 from tasks.settings import load_settings
 
+INSTALLABLE = (*ENVIRONMENTS, MEETEVAL)
 SILENCE_S = 1
 SILENCE_HZ = 8000
 
@@ -230,14 +232,14 @@ def note(programs: Iterable[Program], rounds: int, threads: int, remarks: Sequen
 def install_peers(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Of {', '.join(one.name for one in ENVIRONMENTS)}; all if none is named."),
+        typer.Argument(help=f"Of {', '.join(one.name for one in INSTALLABLE)}; all peers if none is named."),
     ] = None,
 ) -> None:
-    """Install the peers, each in a virtual environment of its own in the user's cache."""
-    known = {one.name: one for one in ENVIRONMENTS}
+    """Install the peers, each in a virtual environment of its own in the user's cache; or the scorer meeteval."""
+    known = {one.name: one for one in INSTALLABLE}
     if unknown := sorted(set(names or ()) - known.keys()):
         raise typer.BadParameter(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
-    for environment in (known[name] for name in names or known):
+    for environment in (known[name] for name in names or [one.name for one in ENVIRONMENTS]):
         install(environment)
         typer.echo(f"{environment.name}: {environment.folder}")
 

@@ -20,7 +20,7 @@ from tasks.devices import open_device
 from tasks.diarize import Diarizer
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_recognizer
-from tasks.records import Turn
+from tasks.records import Diarization, Turn
 from tasks.schemas import Row
 from tasks.settings import Settings, load_settings, prepare_environment, restart_with_huge_pages
 from tasks.tracks import Track
@@ -35,10 +35,11 @@ class OneSpeaker(Diarizer):
     def prove(self) -> None:
         """There is nothing to prove."""
 
-    def diarize(self, track: Track, speakers: int | None = None) -> tuple[Turn, ...]:
+    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
         """One turn, from the start of the track to its end in seconds."""
         del speakers
-        return (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+        turns = (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+        return Diarization(turns, turns)
 
 
 def settings_for(threads: int) -> Settings:
