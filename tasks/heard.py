@@ -68,6 +68,7 @@ class HeardChunk:
         source: the channel.
         chunk: what of it is heard.
         hints: what is known of the call.
+        whole: whether it is heard in a window of 30 s, however short it is.
         encoded: what the encoder made of it.
         odds: of the languages; None where the language was given.
         language: what it is decoded in.
@@ -83,6 +84,7 @@ class HeardChunk:
     source: ChannelSpeech
     chunk: Chunk
     hints: CallHints = field(default_factory=CallHints)
+    whole: bool = False
     encoded: Encoded | None = None
     odds: Odds | None = None
     language: str = ""
@@ -111,8 +113,8 @@ class HeardChunk:
         return self._voices
 
     def part(self, chunk: Chunk, language: str = "") -> HeardChunk:
-        """A part of it, to be heard alone."""
-        return HeardChunk(self.call, self.channel, self.source, chunk, self.hints, language=language)
+        """A part of it, to be heard alone, in a window like its own."""
+        return HeardChunk(self.call, self.channel, self.source, chunk, self.hints, whole=self.whole, language=language)
 
     def again(self, decoding: Decoding) -> HeardChunk:
         """The same sound, encoded as it is, to be decoded in another way."""

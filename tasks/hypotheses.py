@@ -19,6 +19,8 @@ LEAST_LOGPROB = -1.0
 # The same run of up to so many words, so many times in a row, is a loop; people say "no no no".
 LOOP_WORDS = 4
 LOOP_TIMES = 4
+# So many words in a row come twice where a chunk is said twice; people seldom say them so.
+TWICE_WORDS = 4
 # Nobody speaks so many words in a second of voice, over so many words.
 MOST_WORDS_PER_S = 7.0
 FAST_WORDS = 6
@@ -133,9 +135,19 @@ def why_no_speech(found: Hypothesis, voices: Sequence[Region]) -> str | None:
     return None
 
 
+def says_twice(texts: Sequence[str]) -> bool:
+    """Whether a run of `TWICE_WORDS` words comes a second time, anywhere behind the first."""
+    spoken = _bare(texts)
+    runs: dict[tuple[str, ...], int] = {}
+    return any(
+        index - runs.setdefault(tuple(spoken[index : index + TWICE_WORDS]), index) >= TWICE_WORDS
+        for index in range(len(spoken) - TWICE_WORDS + 1)
+    )
+
+
 def loops(texts: Sequence[str]) -> bool:
     """Whether a run of words comes several times in a row."""
-    spoken = [text.strip(".,!?").lower() for text in texts]
+    spoken = _bare(texts)
     for length in range(1, LOOP_WORDS + 1):
         times = LOOP_TIMES if length > 1 else 2 * LOOP_TIMES
         same = 0
@@ -180,6 +192,11 @@ def uncovered(regions: Sequence[Region], words: Sequence[Word], margin_s: float)
         if start < region.end:
             found.append(Region(start, region.end))
     return found
+
+
+def _bare(texts: Sequence[str]) -> list[str]:
+    """Words as they are compared: without marks, in small letters."""
+    return [text.strip(".,!?").lower() for text in texts]
 
 
 def _too_fast(words: Sequence[Word], voices: Sequence[Region]) -> bool:

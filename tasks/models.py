@@ -29,7 +29,7 @@ MOST_WORKERS = 4
 DECODER_LAYERS = {384: 4, 512: 6, 768: 12, 1024: 24, 1280: 32}
 # Bundles whose recogniser was measured to lose no words in windows shorter than the 30 s it was trained on, and the
 # shortest at which that holds, in seconds (evaluation/benchmarks/windows.md).
-SHORT_WINDOWS_S = {"starter": 26.0}
+LEAST_WINDOWS_S = {"starter": 6.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         Batches(settings.batch_size or CPU_BATCH, workers),
         encoded_at_once=1 if device.kind == "cpu" else None,
         calibration=load_calibration(bundle.name, recognizer_digest(bundle.manifest)),
-        short_window_s=SHORT_WINDOWS_S.get(bundle.name, WHOLE_WINDOW_S),
+        least_window_s=LEAST_WINDOWS_S.get(bundle.name, WHOLE_WINDOW_S),
     )
 
 

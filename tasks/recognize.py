@@ -22,7 +22,7 @@ from tasks.chunk_languages import find_languages
 from tasks.devices import CPU_BATCH
 from tasks.errors import ProcessingError
 from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
-from tasks.hypotheses import Hypothesis, find_faults, why_no_speech
+from tasks.hypotheses import Hypothesis, find_faults, says_twice, why_no_speech
 from tasks.languages import Odds, restrict, summarise
 from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
 from tasks.second_chances import give_second_chances
@@ -32,6 +32,7 @@ from tasks.tracks import MODEL_SAMPLING_RATE, Track
 from tasks.whisper import (
     FRAMES_PER_SECOND,
     WHOLE_WINDOW_S,
+    WINDOW_FRAMES,
     Decoded,
     Decoding,
     Encoded,
@@ -67,7 +68,8 @@ class Recognizer:
         batches: how many chunks go through the model at once; decides speed and memory, not the words.
         encoded_at_once: how many go through the encoder at once, at most.
         calibration: from the model's word probabilities to those that are right so often.
-        short_window_s: length of the short window (`tasks.whisper.window_frames`) where settings do not say it.
+        least_window_s: of the windows that chunks are heard in (`tasks.whisper.window_frames`), where settings do not
+            say it.
     """
 
     def __init__(
@@ -77,25 +79,25 @@ class Recognizer:
         batches: Batches | None = None,
         encoded_at_once: int | None = None,
         calibration: Calibration = NO_CALIBRATION,
-        short_window_s: float = WHOLE_WINDOW_S,
+        least_window_s: float = WHOLE_WINDOW_S,
     ) -> None:
         self._whisper = whisper
         self._settings = settings
         self.batches = batches or Batches(CPU_BATCH)
         self._encoded_at_once = encoded_at_once
         self.calibration = calibration
-        self._short_window_s = short_window_s
+        self._least_window_s = least_window_s
 
     def uncalibrated(self) -> Recognizer:
         """The same recogniser with the model's own word probabilities."""
         return Recognizer(
-            self._whisper, self._settings, self.batches, self._encoded_at_once, short_window_s=self._short_window_s
+            self._whisper, self._settings, self.batches, self._encoded_at_once, least_window_s=self._least_window_s
         )
 
     def under(self, settings: RecognizerSettings) -> Recognizer:
         """The same model under other settings; those that concern its loading have no effect."""
         return Recognizer(
-            self._whisper, settings, self.batches, self._encoded_at_once, self.calibration, self._short_window_s
+            self._whisper, settings, self.batches, self._encoded_at_once, self.calibration, self._least_window_s
         )
 
     def dimension(self) -> int:
@@ -155,9 +157,28 @@ class Recognizer:
         before = {heard.call: states[heard.call].languages[-1] for heard in load if states[heard.call].languages}
         load = find_languages(self, load, before, pool)
         self.decode(load)
+        self._hear_in_whole_windows(load, pool)
         give_second_chances(self, load, pool)
         for heard in load:
             self._finish(heard, states[heard.call])
+
+    def _hear_in_whole_windows(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
+        """Hear chunks anew that were heard in shorter windows, and whose text shows that this did not do.
+
+        That is where it says something twice, and where it is suspicious in any other way.
+        """
+        doubted = [
+            heard
+            for heard in load
+            if heard.error is None
+            and heard.hypothesis is not None
+            and self._frames(heard) < WINDOW_FRAMES
+            and (heard.hypothesis.suspicious or says_twice([word.text for word in heard.hypothesis.words]))
+        ]
+        for heard in doubted:
+            heard.whole, heard.retried = True, True
+        self.encode(doubted, pool)
+        self.decode(doubted)
 
     # ------------------------------------------------------------------------------------------------- the steps
 
@@ -179,7 +200,8 @@ class Recognizer:
         self._run(load, step, key=self._frames, most=self._encoded_at_once)
 
     def _frames(self, heard: HeardChunk) -> int:
-        return window_frames(heard.duration_s, self._settings.short_window_s or self._short_window_s)
+        least_s = WHOLE_WINDOW_S if heard.whole else self._settings.least_window_s or self._least_window_s
+        return window_frames(heard.duration_s, least_s)
 
     def _spectrum(self, heard: HeardChunk) -> Spectrum:
         return self._whisper.spectrum(heard.chunk.read(heard.source.track), self._frames(heard))

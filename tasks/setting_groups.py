@@ -220,12 +220,13 @@ class RecognizerSettings(Group):
     chunk_s: float = Field(
         28.0, ge=5, le=30, description="Longest stretch of speech that is heard in one go, in seconds."
     )
-    short_window_s: float | None = Field(
+    least_window_s: float | None = Field(
         None,
-        ge=10,
+        ge=4,
         le=30,
-        description="Window in which chunks are heard that leave 2 s of it silent, in seconds; others are heard in the "
-        "whole one, of 30. Default: 26 with bundle `starter`, where that was measured to cost no words; else 30.",
+        description="Shortest window in which a chunk is heard, in seconds: windows are at least 2 s longer than their "
+        "chunk; 30: all are whole. Default: 6 with bundle `starter`, where that was measured to cost no words; else "
+        "30.",
     )
     hot_words: tuple[str, ...] = Field(
         (), description="Names and terms that may be said in any call, for the recogniser to prefer."

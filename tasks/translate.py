@@ -54,7 +54,9 @@ def translate(recognizer: Steps, utterances: Sequence[Spoken], longest_s: float)
         source = ChannelSpeech(spoken.track, (Region(start, max(start, end)),), ())
         pieces.append(
             [
-                HeardChunk(index, 0, source, chunk, spoken.hints, language=spoken.language, decoding=decoding)
+                HeardChunk(
+                    index, 0, source, chunk, spoken.hints, whole=True, language=spoken.language, decoding=decoding
+                )
                 for chunk in cut(spoken.track, source.regions, longest_s)
             ]
         )

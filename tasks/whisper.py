@@ -36,8 +36,10 @@ Encoded = NDArray[Any]
 FRAMES_PER_SECOND = 100
 WHOLE_WINDOW_S = 30.0
 WINDOW_FRAMES = round(WHOLE_WINDOW_S * FRAMES_PER_SECOND)
-# A chunk is heard in the short window if so much silence is left after it there, in seconds.
+# Where windows are shorter, so much silence is left after a chunk at least, in seconds; and they come in steps, as
+# only those of one length share a batch.
 WINDOW_MARGIN_S = 2.0
+WINDOW_STEP_S = 2.0
 # Whisper's decoder holds 448 tokens; a half each is left to the prompt and to the text.
 MOST_TEXT_TOKENS = 224
 MOST_PROMPT_TOKENS = 200
@@ -208,17 +210,18 @@ class Whisper:
         return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
 
 
-def window_frames(seconds: float, short_s: float) -> int:
-    """The frames of the window that a chunk is heard in: a short one where it fits, else the whole of 30 s.
+def window_frames(seconds: float, least_s: float) -> int:
+    """The frames of the window that a chunk is heard in: the whole one of 30 s, or less for a shorter chunk.
 
     Whisper was trained on windows of 30 s, filled up with silence, and its encoder takes its time by their length,
-    whatever they hold. In windows much shorter than those, it says short chunks twice, or loses their beginning.
+    whatever they hold. In shorter ones it now and then says a chunk twice.
 
     Args:
         seconds: length of the chunk.
-        short_s: length of the short window.
+        least_s: of a window.
     """
-    return round(short_s * FRAMES_PER_SECOND) if seconds + WINDOW_MARGIN_S <= short_s else WINDOW_FRAMES
+    spare_s = max(0.0, WHOLE_WINDOW_S - max(least_s, seconds + WINDOW_MARGIN_S))
+    return WINDOW_FRAMES - round(spare_s // WINDOW_STEP_S * WINDOW_STEP_S * FRAMES_PER_SECOND)
 
 
 def _on_host(rows: Sequence[NDArray[Any]]) -> ctranslate2.StorageView:

@@ -18,6 +18,7 @@ from tasks.hypotheses import (
     better,
     find_faults,
     loops,
+    says_twice,
     uncovered,
     unsupported,
     why_no_speech,
@@ -158,6 +159,24 @@ def test_missed_seconds_go_with_their_fault(found: list[Word], voices: tuple[Reg
 
 
 # ----------------------------------------------------------------------------------------------------------- loops
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("the amount is due. The amount is due.", True),
+        ("Yes, this is Ann Jones. I would like to know. Yes, this is Ann Jones.", True),
+        ("thank you thank you thank you", False),
+        ("what is the source account? savings. what is the destination account?", False),
+        ("seven seven seven seven seven", False),
+        ("seven " * 8, True),
+        (COUNT, False),
+    ],
+)
+def test_what_is_said_twice(text: str, expected: bool) -> None:
+    """Four words that come again behind themselves, whatever marks and capitals they have."""
+    assert expected == says_twice(text.split())
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ class ScriptedWhisper:
     windows: list[int] = field(default_factory=list)
 
     def spectrum(self, samples: Samples, frames: int = WINDOW_FRAMES) -> Spectrum:
-        """In every frame, which sound it is, and how long."""
-        return np.tile(np.array([[samples[0]], [len(samples) / SECOND]], dtype=np.float32), frames)
+        """In every frame, which sound it is, how long, and in what window."""
+        return np.tile(np.array([[samples[0]], [len(samples) / SECOND], [frames]], dtype=np.float32), frames)
 
     def encode(self, spectra: Sequence[Spectrum]) -> list[Encoded]:
         """The same, for every two frames; spectra of a batch must be of one length."""
@@ -132,17 +132,42 @@ def test_windows_are_as_long_as_chunks_and_settings_say() -> None:
     """Chunks of like windows share a batch; the setting has the last word; a model nobody measured hears whole ones."""
     calls = [CallSpeech((channel(region(0.0, length)),), CallHints("en")) for length in (3.0, 20.0, 4.0, 25.0, 2.5)]
     for measured_s, setting, windows, batches in (
-        (26.0, None, [3000, 2600, 2600, 2600, 2600], [1, 4]),
-        (26.0, 30.0, [3000] * 5, [5]),
+        (6.0, None, [2800, 2200, 600, 600, 600], [1, 1, 3]),
+        (6.0, 30.0, [3000] * 5, [5]),
         (30.0, None, [3000] * 5, [5]),
-        (30.0, 14.0, [3000, 3000, 1400, 1400, 1400], [2, 3]),
+        (30.0, 14.0, [2800, 2200, 1400, 1400, 1400], [1, 1, 3]),
     ):
         whisper = ScriptedWhisper()
-        chosen = RecognizerSettings(short_window_s=setting)
-        recognizer = Recognizer(whisper, chosen, Batches(8), short_window_s=measured_s)
+        chosen = RecognizerSettings(least_window_s=setting)
+        recognizer = Recognizer(whisper, chosen, Batches(8), least_window_s=measured_s)
         assert [] == [found for found in recognizer.recognize(calls) if isinstance(found, Exception)]
         # What follows are second chances: one word is little for so long a chunk.
         assert (windows, batches) == (whisper.windows[: len(calls)], whisper.batches[: len(batches)])
+
+
+@pytest.mark.parametrize(
+    ("short", "whole", "again"),
+    [
+        ("we are open all day we are open all day", "we are open all day", True),
+        ("we are open all day", "anything else", False),
+        ("no no no no no no no no no", "no no", True),
+    ],
+    ids=["said twice", "said once", "suspicious"],
+)
+def test_what_a_short_window_garbles_is_heard_in_a_whole_one(short: str, whole: str, again: bool) -> None:
+    """What is heard there stands; it is counted, and decoded in no other way unless it is suspicious still."""
+
+    def script(encoded: Encoded) -> list[tuple[str, float, float]]:
+        text = (whole if encoded[2] == WINDOW_FRAMES else short).split()
+        return [(f" {one}", 0.22 * index, 0.22 * index + 0.22) for index, one in enumerate(text)]
+
+    whisper = ScriptedWhisper(script)
+    recognizer = Recognizer(whisper, RecognizerSettings(), Batches(8), least_window_s=6.0)
+    speech = CallSpeech((channel(region(0.0, 4.0), voices=[region(0.0, 2.2)]),), CallHints("en"))
+    (found,) = recognizer.recognize([speech])
+    assert [whole if again else short] == [part.text for part in found.segments]
+    assert ([600, 3000] if again else [600]) == whisper.windows
+    assert (int(again), 0) == (found.counts.retried, found.counts.suspicious)
 
 
 # --------------------------------------------------------------------------------------------- one call, one channel
@@ -465,7 +490,7 @@ def test_real_calls_do_not_depend_on_their_batches(
         Batches(size, workers),
         size,
         original.calibration,
-        original._short_window_s,
+        original._least_window_s,
     )
     order = [3, 1, 0, 2, 1]
     assert [alone[index] for index in order] == recognizer.recognize([calls[index] for index in order])

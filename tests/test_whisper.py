@@ -13,6 +13,7 @@ from tasks.whisper import (
     MOST_PROMPT_TOKENS,
     WINDOW_FRAMES,
     WINDOW_MARGIN_S,
+    WINDOW_STEP_S,
     Decoded,
     Decoding,
     Whisper,
@@ -64,20 +65,30 @@ def test_a_spectrum_of_a_shorter_window(whisper: Whisper, seconds: float) -> Non
     assert np.array_equal(whisper.spectrum(sound)[:, :1000], whisper.spectrum(sound, 1000))
 
 
-@given(seconds=st.floats(0, 30), short_s=st.floats(10, 30))
-def test_windows_hold_the_chunk_and_silence(seconds: float, short_s: float) -> None:
-    """The short one if that leaves silence in it, else the whole; nothing in between, so that batches are full."""
-    frames = window_frames(seconds, short_s)
-    assert frames in {round(100 * short_s), WINDOW_FRAMES}
-    assert frames == WINDOW_FRAMES or frames >= 100 * (seconds + WINDOW_MARGIN_S) - 1
+@given(seconds=st.floats(0, 30), least_s=st.floats(4, 30))
+def test_windows_hold_the_chunk_and_silence(seconds: float, least_s: float) -> None:
+    """As long as is asked, and no longer than the next step, of which there are few, so that batches are full."""
+    frames, wanted = window_frames(seconds, least_s), 100 * max(least_s, seconds + WINDOW_MARGIN_S)
+    assert 0 == (WINDOW_FRAMES - frames) % (100 * WINDOW_STEP_S)
+    assert frames == WINDOW_FRAMES or wanted - 1 <= frames < wanted + 100 * WINDOW_STEP_S
 
 
 @pytest.mark.parametrize(
-    ("seconds", "short_s", "expected"), [(24, 26, 2600), (24.01, 26, 3000), (1, 26, 2600), (1, 14, 1400), (1, 30, 3000)]
+    ("seconds", "least_s", "expected"),
+    [
+        (1, 6, 600),
+        (4, 6, 600),
+        (4.01, 6, 800),
+        (24, 6, 2600),
+        (28, 6, 3000),
+        (1, 7, 800),
+        (24.1, 26, 2800),
+        (1, 30, 3000),
+    ],
 )
-def test_windows(seconds: float, short_s: float, expected: int) -> None:
-    """Two seconds decide."""
-    assert expected == window_frames(seconds, short_s)
+def test_windows(seconds: float, least_s: float, expected: int) -> None:
+    """In steps of two seconds, down from 30."""
+    assert expected == window_frames(seconds, least_s)
 
 
 def test_prompts(whisper: Whisper) -> None:

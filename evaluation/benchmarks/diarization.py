@@ -2,7 +2,8 @@
 
 Three ways on the same models of the starter bundle: ours, which does not know how many speak; ours, told how many; and
 pyannote.audio's own clustering of what each window of 5 s holds of a voice. Ours is also tried with all bounds of its
-clustering moved by a tenth either way (`voice_bounds` moves each by itself). A folder holds recordings of one channel with RTTM files, and UEM files where only a part counts.
+clustering moved by a tenth either way (`voice_bounds` moves each by itself). A folder holds recordings of one channel
+with RTTM files, and UEM files where only a part counts.
 
     python -m evaluation.benchmarks.diarization FOLDER… --single FOLDER --write evaluation/benchmarks/diarization.md
 
