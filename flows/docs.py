@@ -27,6 +27,8 @@ OF_RECOGNITION = (
     "many_calls",
     "peers",
 )
+# … and those in docs/speakers.md.
+OF_SPEAKERS = ("diarization", "voice_bounds", "attribution", "stages")
 
 
 def tables() -> dict[Path, dict[str, str]]:
@@ -49,7 +51,7 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "formats.md": {"formats": formats},
         ROOT / "docs" / "sound.md": _results(OF_SOUND),
         ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
-        ROOT / "docs" / "speakers.md": _results(("diarization",)),
+        ROOT / "docs" / "speakers.md": _results(OF_SPEAKERS),
     }
 
 

@@ -24,6 +24,7 @@ from tasks.conversation import measure
 from tasks.decoder import DecoderPool
 from tasks.denoise import HeardChannel, choose
 from tasks.diarizing import Diarizing, channel_speakers
+from tasks.echoed_words import level_of, set_echoes_aside
 from tasks.errors import ProcessingError, UsageError
 from tasks.heard import CHUNKS_AT_A_TIME, CallSpeech, ChannelSpeech
 from tasks.loading import Fetch, load
@@ -34,7 +35,10 @@ from tasks.records import (
     Outcome,
     PlannedCall,
     Recognition,
+    RecognitionCounts,
     Region,
+    Segment,
+    SetAside,
     StageTimings,
     Transcript,
     Utterance,
@@ -214,12 +218,17 @@ def _transcribe(attempt: Attempt, models: Models, diarizing: Diarizing, settings
         return
     found = diarizing.found(attempt)
     started = time.monotonic()
+    segments: tuple[Segment, ...] = recognition.segments
+    echoes: tuple[SetAside, ...] = ()
+    if prepared.layout == "separate" and settings.audio.set_crosstalk_aside:
+        segments, echoes = set_echoes_aside(segments, level_of(prepared.tracks))
+    counts = recognition.counts + RecognitionCounts(set_aside_words=sum(len(one.text.split()) for one in echoes))
     if prepared.layout == "separate":
         speakers = channel_speakers(prepared, hints.channel_roles)
         found = {index: within_channel(heard, speakers[index]) for index, heard in found.items()}
     else:
         speakers = [UNKNOWN_SPEAKER]
-    spoken = attribute(recognition.segments, speakers, found)
+    spoken = attribute(segments, speakers, found)
     utterances = to_utterances(spoken.words, prepared.source_channels, settings.utterances)
     utterances = _translated(utterances, attempt, models, settings)
     attempt.timings += StageTimings(recognize_s=time.monotonic() - started)
@@ -233,14 +242,14 @@ def _transcribe(attempt: Attempt, models: Models, diarizing: Diarizing, settings
             prepared.source_channels,
             utterances,
             recording_reasons(prepared.source, prepared.duration_s),
-            set_aside_words=recognition.counts.set_aside_words,
+            set_aside_words=counts.set_aside_words,
         ),
         metrics=measure(utterances, spoken.talks),
         languages=recognition.languages if utterances else {},
         set_aside=tuple(
-            replace(item, channel=prepared.source_channels[item.channel]) for item in recognition.set_aside
+            replace(item, channel=prepared.source_channels[item.channel]) for item in (*recognition.set_aside, *echoes)
         ),
-        recognition=recognition.counts,
+        recognition=counts,
     )
 
 

@@ -232,7 +232,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Text that the recogniser wrote where nobody speaks: kept out of the transcript, and not lost.
+    """Text that the recogniser wrote where nobody speaks, or only an echo: kept out of the transcript, and not lost.
 
     `channel` is the index in the call; times are those of what it was heard in; `reason` says why.
     """
@@ -251,7 +251,8 @@ class RecognitionCounts:
     """How a call was recognised.
 
     `chunks` were decoded; `retried` of them were suspicious and decoded in other ways; `improved` of those were
-    replaced by what another way gave; `suspicious` remained so. `set_aside_words` were written where nobody speaks.
+    replaced by what another way gave; `suspicious` remained so. `set_aside_words` were written where nobody speaks,
+    or are the echo of another channel's.
     """
 
     chunks: int = 0

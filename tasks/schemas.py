@@ -61,7 +61,7 @@ _RECOGNITION = pa.struct(
         _column("retried", pa.int32(), "… of them suspicious, and decoded in other ways"),
         _column("improved", pa.int32(), "… of those replaced by what another way gave"),
         _column("suspicious", pa.int32(), "chunks that remained suspicious"),
-        _column("set_aside_words", pa.int32(), "words that were written where nobody speaks"),
+        _column("set_aside_words", pa.int32(), "words that were written where nobody speaks, or that are an echo"),
     ]
 )
 
@@ -71,7 +71,11 @@ _SET_ASIDE = pa.struct(
         _column("start", pa.float64(), "start of what it was heard in, seconds from the start of the call"),
         _column("end", pa.float64(), "end of what it was heard in, seconds from the start of the call"),
         _column("text", pa.string(), "what the recogniser wrote"),
-        _column("reason", pa.string(), "no_voice (no voice is heard), no_speech or no_words (the decoder doubts it)"),
+        _column(
+            "reason",
+            pa.string(),
+            "no_voice (no voice is heard), no_speech or no_words (the decoder doubts it), echo (of another channel)",
+        ),
         _column("avg_logprob", pa.float64(), "the decoder's mean log-probability of it"),
         _column("no_speech_prob", pa.float64(), "the decoder's probability of no speech, 0 to 1"),
     ]

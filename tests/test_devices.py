@@ -4,7 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import files
 from pathlib import Path
@@ -28,6 +29,7 @@ from tasks.devices import (
     host_memory,
     is_out_of_memory,
     open_device,
+    own_stream,
     usable_cores,
     with_huge_pages,
 )
@@ -105,6 +107,17 @@ class Machine:
         self.asked.append(f"memory of {kind}:{index}")
         return Memory(self.free, 24 * GIB)
 
+    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
+        """One that notes when it is entered and left."""
+
+        @contextmanager
+        def stream() -> Iterator[None]:
+            self.asked.append(f"into a stream of {kind}:{index}")
+            yield
+            self.asked.append("out of it")
+
+        return stream()
+
 
 def said(answer: Answer | Exception) -> Answer:
     """The answer, or raise it."""
@@ -126,6 +139,20 @@ def python(program: str) -> str:
     """What a fresh Python prints."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_work_beside_ctranslate2() -> None:
+    """A stream of the device's own, left in the end; a CPU has none, and torch is not needed to know that."""
+    machine = Machine()
+    with own_stream(Device("cuda", 1, "a GPU", "float16"), machine):
+        machine.asked.append("work")
+    assert ["into a stream of cuda:1", "work", "out of it"] == machine.asked
+    program = (
+        "import sys\n"
+        "from tasks.devices import Device, own_stream\n"
+        "with own_stream(Device('cpu', 0, 'x', 'int8')): print('torch' in sys.modules)"
+    )
+    assert "False" == python(program)
 
 
 # --------------------------------------------------------------------------------------------------- the gate

@@ -127,16 +127,18 @@ class SimpleRecognizer:
 
 @dataclass
 class SimpleDiarizer:
-    """Stands in for the diarizer: one speaker all the time."""
+    """Stands in for the diarizer: one speaker all the time, or several, one after the other."""
 
+    count: int = 1
     asked: list[int | None] = field(default_factory=list)
     before: Callable[[Track], None] = nothing
 
     def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
-        """One turn over the whole call."""
+        """A turn of each, over equal parts of the call."""
         self.asked.append(speakers)
         self.before(track)
-        turns = (Turn(0.0, track.duration_s, "SPEAKER_00"),)
+        part_s = track.duration_s / self.count
+        turns = tuple(Turn(one * part_s, (one + 1) * part_s, f"SPEAKER_{one:02d}") for one in range(self.count))
         return Diarization(turns, turns)
 
 
@@ -260,6 +262,57 @@ def test_channels_of_their_own_need_no_diarizer(speech: Samples, roles: tuple[st
     assert ("separate", speakers) == (found.layout, list(found.transcript.speakers))
     assert [] == models.diarizer.asked
     assert {0, 1} == {item.channel for item in found.transcript.utterances}
+
+
+@pytest.mark.parametrize(
+    ("inside", "speakers", "asked"),
+    [
+        ((), ["agent", "customer"], 0),
+        (("agent",), ["agent_00", "agent_01", "customer"], 1),
+        (("supervisor",), ["agent", "customer"], 0),
+        (("*",), ["agent_00", "agent_01", "customer_00", "customer_01"], 2),
+    ],
+)
+def test_several_in_a_channel(speech: Samples, inside: tuple[str, ...], speakers: list[str], asked: int) -> None:
+    """Where settings say that several may share a channel, they are told apart within it, and not told how many."""
+    models = simple_models(diarizer=SimpleDiarizer(count=2))
+    work = [planned_call(call_ref(hints=CallHints(None, ("agent", "customer"), speakers=2)))]
+    talk = np.concatenate([speech, silent(3.0), speech])
+    recordings: dict[str, bytes | Exception] = {"call-1": wav(talk, np.roll(talk[::-1], 999))}
+    settings = load_settings(overrides={"diarization": {"inside_channels": inside}})
+    (found,) = process(work, fetching(recordings), models, settings)
+    assert ("separate", speakers) == (found.layout, list(found.transcript.speakers))
+    assert [None] * asked == models.diarizer.asked
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_calls_are_diarized_beside_recognition_on_a_gpu(speech: Samples, kind: str) -> None:
+    """There in a thread of its own, here after it; with the same result, and a failure is the call's alone."""
+    threads: list[str] = []
+    began = threading.Event()
+
+    def diarizing(_: Track) -> None:
+        threads.append(threading.current_thread().name)
+        began.set()
+        if len(threads) == 2:
+            message = "broke"
+            raise RuntimeError(message)
+
+    def recognizing(_: Track) -> None:
+        assert kind == "cpu" or began.wait(10), "the diarizer does not wait for the recogniser"
+        assert kind == "cuda" or not began.is_set()
+
+    recognizer = SimpleRecognizer(before=recognizing)
+    recognizer.prove = lambda: None  # type: ignore[attr-defined]  # asked on cuda after a library failed a call
+    diarizer = SimpleDiarizer(before=diarizing)
+    diarizer.prove = lambda: None  # type: ignore[attr-defined]
+    models = replace(simple_models(recognizer, diarizer), device=Device(kind, 0, "a test", "float16"))
+    found = processed({"call-1": wav(speech), "call-2": wav(speech)}, models)
+    assert ["transcribed", "failed"] == [item.kind for item in found]
+    assert ["SPEAKER_00"] == list(found[0].transcript.speakers)
+    assert found[0].timings.diarize_s > 0
+    main = threading.current_thread().name
+    assert [kind == "cpu"] * 2 == [name == main for name in threads]
 
 
 def test_the_channel_that_is_heard_is_the_files(speech: Samples) -> None:

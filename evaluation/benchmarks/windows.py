@@ -29,14 +29,14 @@ from tasks.settings import load_settings, restart_with_huge_pages
 from tasks.whisper import WHOLE_WINDOW_S
 
 PADDINGS_MS = (470, 500, 530)
-WINDOWS_S: Final = (WHOLE_WINDOW_S, 26.0, 22.0, 14.0)
+WINDOWS_S: Final = (WHOLE_WINDOW_S, 26.0, 16.0, 6.0)
 
 
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Folders of recordings with references.")],
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
-    """Measure WER and time with whole windows, and with a short one for chunks that leave 2 s of it silent."""
+    """Measure WER and time with whole windows, and with windows as long as their chunks but for a least length."""
     recordings = find_recordings(folders)
     names = list(dict.fromkeys(one.folder for one in recordings))
     models = load(load_settings())
@@ -56,7 +56,7 @@ def main(
                 err=True,
             )
     columns = [*(f"{name} WER %" for name in names), "all WER %", "del", "ins", "time by whole windows"]
-    lines = [f"| short window, s | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    lines = [f"| least window, s | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
     for window_s, by_folder in errors.items():
         total = sum(by_folder.values(), ErrorCounts.zero())
         cells = [

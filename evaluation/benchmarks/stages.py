@@ -1,0 +1,70 @@
+"""Where the time of a mixed run goes: calls of one channel, which are diarized, and of a channel for each speaker.
+
+python -m evaluation.benchmarks.stages FOLDER --write evaluation/benchmarks/stages.md
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tasks.devices import usable_cores
+from tasks.local import local_calls, transcribe_files
+from tasks.models import load_models
+from tasks.schemas import Row
+from tasks.settings import load_settings, restart_with_huge_pages
+
+STAGES: Final = {"load_s": "load", "vad_s": "speech", "recognize_s": "recognition", "diarize_s": "diarization"}
+"""Columns of `calls`, and what they are called."""
+
+
+def line(name: str, rows: Iterable[Row]) -> str:
+    """A line of the table: seconds of sound, and of each stage, with its share."""
+    calls = list(rows)
+    spent = {stage: sum(row[stage] for row in calls) for stage in STAGES}
+    total = sum(spent.values())
+    audio_s = sum(row["duration_s"] for row in calls)
+    cells = [f"{seconds:.1f} ({100 * seconds / total:.0f} %)" for seconds in spent.values()]
+    return f"| {name} | {len(calls)} | {audio_s:.0f} | {' | '.join(cells)} | {audio_s / total:.1f} |"
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Recordings of one channel and of two.")],
+    write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+) -> None:
+    """Measure the time of each stage of a run over recordings of both kinds."""
+    settings = load_settings()
+    models = load_models(settings.models, settings.recognizer, settings.diarization)
+    files: Sequence[Path] = sorted(folder.glob("*.wav"))
+    started = time.monotonic()
+    rows = [found.call for found in transcribe_files(local_calls(files, None, settings), models, settings)]
+    wall_s = time.monotonic() - started
+    by_layout = {layout: [row for row in rows if row["channel_layout"] == layout] for layout in ("mono", "separate")}
+    lines = [
+        f"| calls | number | sound, s | {' | '.join(f'{name}, s' for name in STAGES.values())} | RTFx |",
+        f"| --- |{' ---: |' * (len(STAGES) + 3)}",
+        *(line(layout, own) for layout, own in by_layout.items() if own),
+        line("all", rows),
+    ]
+    audio_s = sum(row["duration_s"] for row in rows)
+    note = (
+        f"{datetime.now(UTC):%Y-%m-%d}; bundle {models.bundle.name}, {models.device.compute_type}, models loaded; "
+        f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}. Stages are added up over "
+        f"calls; loading (with speech detection) runs beside the models, so that the run took {wall_s:.1f} s "
+        f"({audio_s / wall_s:.1f} times real time). The machine is shared: read the shares."
+    )
+    text = "\n".join([*lines, "", note]) + "\n"
+    typer.echo(text)
+    if write is not None:
+        write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+    typer.run(main)

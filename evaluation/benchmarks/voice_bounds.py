@@ -1,0 +1,161 @@
+"""The bounds by which voices become speakers: tuned on some recordings, and how flat they lie on others.
+
+What decides on voices (`tasks.voice_clusters.Bounds`) is searched on FOLDER by Optuna, for the least diarization error
+rate at ± 0.25 s, and the best that it finds is held against what we ship. Then each bound is moved to both sides of
+what we ship, on FOLDER and on recordings that nobody tuned on (`--check`): where the rates do not change, the bound
+lies well. Models run once: what they say is kept while other bounds are tried.
+
+    python -m evaluation.benchmarks.voice_bounds FOLDER --check FOLDER --write evaluation/benchmarks/voice_bounds.md
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import typer
+
+from evaluation.benchmarks.diarization import COLLAR_S, Call, annotated, find_calls, load
+from tasks.bundles import open_bundle
+from tasks.devices import open_device, usable_cores
+from tasks.diarize import starter_pipeline
+from tasks.settings import Settings, load_settings, prepare_environment
+from tasks.tracks import MODEL_SAMPLING_RATE
+from tasks.voice_clusters import DEFAULT_BOUNDS
+
+FACTORS: Final = (0.7, 0.9, 1.0, 1.1, 1.3)
+TRIALS: Final = 100
+SEED: Final = 0
+
+Values = Mapping[str, float]
+"""The bounds by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCall:
+    """A recording as pyannote.audio takes it, with what its models said of it, and what is right."""
+
+    call: Call
+    file: dict[str, Any]
+    reference: Any
+    scored: Any
+
+
+def keep(calls: Sequence[Call], scratch: Path, settings: Settings) -> list[KeptCall]:
+    """Load recordings into memory."""
+    import torch
+
+    kept: list[KeptCall] = []
+    for number, call in enumerate(calls):
+        track = load(call.path, scratch / str(number), settings)[0]
+        sound = torch.from_numpy(track.read()[None])
+        file = {"waveform": sound, "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
+        kept.append(KeptCall(call, file, *annotated(call, track.duration_s)))
+    return kept
+
+
+def error_rate(pipeline: Any, values: Values, kept: Sequence[KeptCall], bounds: Mapping[str, int]) -> tuple[float, int]:  # noqa: ANN401  # pyannote has no types
+    """The diarization error rate at ± 0.25 s under some bounds, and on how many recordings the count is right."""
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    pipeline.instantiate({"voices": dict(values)})
+    metric, right = DiarizationErrorRate(collar=COLLAR_S), 0
+    for one in kept:
+        found = pipeline.apply(one.file, **bounds).speaker_diarization
+        metric(one.reference, found, uem=one.scored)
+        right += len(found.labels()) == one.call.speakers
+    return float(abs(metric)), right
+
+
+def search(pipeline: Any, kept: Sequence[KeptCall], bounds: Mapping[str, int], trials: int) -> Values:  # noqa: ANN401
+    """The bounds of least error, by Optuna's default search; the same every time."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ranges = {name: (parameter.low, parameter.high) for name, parameter in pipeline.parameters()["voices"].items()}
+
+    def objective(trial: optuna.Trial) -> float:
+        values = {name: trial.suggest_float(name, *ends) for name, ends in ranges.items()}
+        return error_rate(pipeline, values, kept, bounds)[0]
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED))
+    study.enqueue_trial(asdict(DEFAULT_BOUNDS))
+    study.optimize(objective, n_trials=trials)
+    return dict(study.best_params)
+
+
+def main(
+    folders: Annotated[list[Path], typer.Argument(help="Recordings with RTTM files to tune on.")],
+    check: Annotated[list[Path] | None, typer.Option(help="Further ones, on which nothing is tuned.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Bounds that are tried.")] = TRIALS,
+    write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+) -> None:
+    """Tune the bounds on voices, and show how flat they lie."""
+    import torch
+
+    from tasks.turn_diarization import TurnDiarization
+
+    prepare_environment()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(usable_cores())
+    settings = load_settings()
+    pipeline: Any = starter_pipeline(
+        open_bundle(settings.models.folder, settings.models.bundle).folder, TurnDiarization
+    )
+    ranges = pipeline.parameters()["voices"]
+    pipeline.training = True
+    bounds = {"min_speakers": settings.diarization.min_speakers, "max_speakers": settings.diarization.max_speakers}
+    shipped = asdict(DEFAULT_BOUNDS)
+    with TemporaryDirectory() as scratch:
+        kept = keep(find_calls([*folders, *(check or ())]), Path(scratch), settings)
+    names = list(dict.fromkeys(one.call.folder for one in kept))
+    tuned_on = {folder.name for folder in folders}
+
+    def row(way: str, values: Values) -> str:
+        cells = []
+        for name in names:
+            own = [one for one in kept if one.call.folder == name]
+            rate, right = error_rate(pipeline, values, own, bounds)
+            cells.append(f"{100 * rate:.1f}, {right} of {len(own)}")
+        typer.echo(f"{way}: {'; '.join(cells)}", err=True)
+        return f"| {way} | {' | '.join(cells)} |"
+
+    lines = [
+        f"| bounds | {' | '.join(name + (' (tuned on)' if name in tuned_on else '') for name in names)} |",
+        f"| --- |{' ---: |' * len(names)}",
+        row("as shipped", shipped),
+    ]
+    for name, value in shipped.items():
+        lines += [
+            row(f"{name} {factor * value:.3g}", {**shipped, name: factor * value}) for factor in FACTORS if factor != 1
+        ]
+    for factor in FACTORS:
+        if factor != 1:
+            lines.append(
+                row(f"all by {100 * factor - 100:+.0f} %", {key: factor * held for key, held in shipped.items()})
+            )
+    best = search(pipeline, [one for one in kept if one.call.folder in tuned_on], bounds, trials)
+    found = ", ".join(f"{name} {value:.3g}" for name, value in best.items())
+    held = ", ".join(f"{name} {value:g}" for name, value in shipped.items())
+    searched = ", ".join(f"{name} {one.low:g} and {one.high:g}" for name, one in ranges.items())
+    lines.append(row(f"best of {trials} trials", best))
+    note = (
+        f"{datetime.now(UTC):%Y-%m-%d}; DER % at ± 0.25 s (pyannote.metrics, overlap scored), and on how many "
+        f"recordings the number of speakers is right, between {bounds['min_speakers']} and {bounds['max_speakers']} "
+        f"speakers. Shipped: {held}. Found: {found}. Searched between {searched}. Models of bundle starter, "
+        f"{open_device('cpu').name}, {usable_cores()} cores, Python {platform.python_version()}."
+    )
+    text = "\n".join([*lines, "", note]) + "\n"
+    typer.echo(text)
+    if write is not None:
+        write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
