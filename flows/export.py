@@ -8,10 +8,8 @@ from typing import Any
 
 from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
 from tasks.rows import CallRows
-from tasks.schemas import UTTERANCES, Row
+from tasks.schemas import MAP_COLUMNS, UTTERANCES, Row
 from tasks.tables import table_of, to_parquet
-
-MAP_COLUMNS = frozenset({"attributes", "languages", "talk_s"})
 
 
 def render(rows: CallRows, format_name: str) -> bytes:

@@ -20,7 +20,7 @@ CREATE VIEW utterances AS
     SELECT u.* FROM utterances_files AS u SEMI JOIN calls_files AS c USING (transcript_id);
 CREATE VIEW words AS
     SELECT call_id, transcript_id, "index" AS utterance, speaker, channel,
-           w.text AS text, w.start AS start, w."end" AS "end", w.probability AS probability, month
+           w.text AS text, w.start AS start, w."end" AS "end", w.probability AS probability, w.overlap AS overlap, month
     FROM (SELECT *, unnest(words) AS w FROM utterances);
 """
 

@@ -236,6 +236,8 @@ PLANNED = pa.schema(
     ]
 )
 
+MAP_COLUMNS = frozenset(field.name for field in CALLS if pa.types.is_map(field.type))
+"""Of `calls`: in a row, a map is a list of pairs."""
 SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}
 Row = dict[str, Any]
 

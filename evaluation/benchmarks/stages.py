@@ -1,5 +1,7 @@
 """Where the time of a mixed run goes: calls of one channel, which are diarized, and of a channel for each speaker.
 
+Diarization is looked at by itself, too: what of its time goes into segmentation and into embeddings.
+
 python -m evaluation.benchmarks.stages FOLDER --write evaluation/benchmarks/stages.md
 """
 
@@ -7,10 +9,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -22,6 +25,19 @@ from tasks.settings import load_settings, restart_with_huge_pages
 
 STAGES: Final = {"load_s": "load", "vad_s": "speech", "recognize_s": "recognition", "diarize_s": "diarization"}
 """Columns of `calls`, and what they are called."""
+
+
+def timed(name: str, function: Callable[..., Any], spent: Counter[str]) -> Callable[..., Any]:
+    """The same function, whose wall seconds are added up under a name."""
+
+    def measured(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # whatever the function takes and gives
+        started = time.monotonic()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent[name] += time.monotonic() - started  # type: ignore[assignment]  # a Counter of seconds, not of items
+
+    return measured
 
 
 def line(name: str, rows: Iterable[Row]) -> str:
@@ -41,6 +57,10 @@ def main(
     """Measure the time of each stage of a run over recordings of both kinds."""
     settings = load_settings()
     models = load_models(settings.models, settings.recognizer, settings.diarization)
+    inside: Counter[str] = Counter()
+    pipeline: Any = models.diarizer._pipeline  # noqa: SLF001  # its parts are measured
+    pipeline.get_segmentations = timed("segmentation", pipeline.get_segmentations, inside)
+    pipeline._voices = timed("embeddings", pipeline._voices, inside)  # noqa: SLF001
     files: Sequence[Path] = sorted(folder.glob("*.wav"))
     started = time.monotonic()
     rows = [found.call for found in transcribe_files(local_calls(files, None, settings), models, settings)]
@@ -53,11 +73,13 @@ def main(
         line("all", rows),
     ]
     audio_s = sum(row["duration_s"] for row in rows)
+    diarize_s = sum(row["diarize_s"] for row in rows)
+    parts = ", ".join(f"{100 * seconds / diarize_s:.0f} % {name}" for name, seconds in inside.items())
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; bundle {models.bundle.name}, {models.device.compute_type}, models loaded; "
         f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}. Stages are added up over "
         f"calls; loading (with speech detection) runs beside the models, so that the run took {wall_s:.1f} s "
-        f"({audio_s / wall_s:.1f} times real time). The machine is shared: read the shares."
+        f"({audio_s / wall_s:.1f} times real time). Of diarization, {parts}. The machine is shared: read the shares."
     )
     text = "\n".join([*lines, "", note]) + "\n"
     typer.echo(text)
