@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from threading import Thread
 
 from tasks.batches import Batches
 from tasks.bundles import Bundle, open_bundle
@@ -87,6 +89,8 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
     On a CPU several workers with few threads each have done more than one with all of them, and the encoder no more
     with several chunks at once than with one. On a GPU one worker has the card.
     """
+    # The first recording needs it, and it takes a second to import: time that the model takes to load, too.
+    Thread(target=import_module, args=("scipy.signal",), daemon=True).start()
     from faster_whisper import WhisperModel
 
     threads = settings.cpu_threads or usable_cores()

@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from evaluation.benchmarks import peers_programs
+from evaluation.benchmarks.one_speaker import OneSpeaker
 from evaluation.benchmarks.peers import (
     ProgramFailedError,
     app,
@@ -28,7 +29,7 @@ from evaluation.benchmarks.peers import (
     slug,
     summary,
 )
-from evaluation.benchmarks.peers_ours import OneSpeaker, segment, settings_for
+from evaluation.benchmarks.peers_ours import segment, settings_for
 from evaluation.benchmarks.peers_programs import (
     ENVIRONMENTS,
     OURS,
@@ -246,7 +247,7 @@ def test_an_utterance_of_ours_is_read_as_that_of_a_peer() -> None:
 
 def test_one_speaker_talks_all_the_time(tmp_path: Path) -> None:
     """The stand-in of the diarizer, and the settings that all programs share."""
-    assert (Turn(0.0, 2.0, "SPEAKER_00"),) == OneSpeaker().diarize(Track(tmp_path / "none", 32_000))
+    assert (Turn(0.0, 2.0, "SPEAKER_00"),) == OneSpeaker().diarize(Track(tmp_path / "none", 32_000)).exclusive
     settings = settings_for(3)
     assert ("cpu", "int8") == (settings.models.device, settings.models.compute_type)
     assert (5, 3, "en") == (

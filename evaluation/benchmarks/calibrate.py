@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.confidence import (
     Pair,
     brier_score,

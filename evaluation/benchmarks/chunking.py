@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluation.benchmarks.calibrate import Recording, find_recordings
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import NORMALISER, normalised_words
 from evaluation.rates import ErrorCounts

@@ -21,7 +21,7 @@ from typing import Annotated, Final
 import typer
 
 from evaluation.benchmarks.calibrate import Recording, find_recordings
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.entities import EntityScore, entity_score
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import NORMALISER, normalised_words

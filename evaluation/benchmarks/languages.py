@@ -20,7 +20,7 @@ from typing import Annotated, Final
 import typer
 
 from evaluation.benchmarks.calibrate import AUDIO
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.report import percent
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files

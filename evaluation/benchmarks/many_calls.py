@@ -2,7 +2,7 @@
 
 Calls are cut from the demo's recordings, each from a place of its own, as 8 kHz mu-law on one channel. 1, 10, 100 and
 1,000 of them go through the whole pipeline (`tasks.pipeline.process`), one count after the other, with models that are
-loaded once; one speaker is taken for granted, as in `peers_ours`. Outcomes are dropped as they come.
+loaded once; one speaker is taken for granted, as in `peers`. Outcomes are dropped as they come.
 
     python -m evaluation.benchmarks.many_calls --write evaluation/benchmarks/many_calls.md
 """
@@ -26,7 +26,7 @@ import soundfile
 import typer
 
 from evaluation.benchmarks.calibrate import find_recordings
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from tasks.devices import usable_cores
 from tasks.models import Models
 from tasks.pipeline import process

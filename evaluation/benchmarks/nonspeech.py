@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import soundfile
 import typer
 
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.sets.nonspeech import pieces
 from evaluation.sets.telephone import RATE_HZ
 from tasks.devices import usable_cores

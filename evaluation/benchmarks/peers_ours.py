@@ -11,35 +11,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.bundles import open_bundle
-from tasks.devices import open_device
-from tasks.diarize import Diarizer
-from tasks.local import local_calls, transcribe_files
-from tasks.models import Models, load_recognizer
-from tasks.records import Diarization, Turn
-from tasks.schemas import Row
 from tasks.settings import Settings, load_settings, prepare_environment, restart_with_huge_pages
-from tasks.tracks import Track
 
-
-class OneSpeaker(Diarizer):
-    """In the diarizer's place: one turn over the whole track."""
-
-    def __init__(self) -> None:
-        """Load nothing."""
-
-    def prove(self) -> None:
-        """There is nothing to prove."""
-
-    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
-        """One turn, from the start of the track to its end in seconds."""
-        del speakers
-        turns = (Turn(0.0, track.duration_s, "SPEAKER_00"),)
-        return Diarization(turns, turns)
+if TYPE_CHECKING:
+    from tasks.schemas import Row
 
 
 def settings_for(threads: int) -> Settings:
@@ -51,15 +30,6 @@ def settings_for(threads: int) -> Settings:
             "archive": {"language": "en"},
         }
     )
-
-
-def load(settings: Settings) -> Models:
-    """Check the bundle, prove the device, load and prove the recogniser, as `load_models` does."""
-    bundle = open_bundle(settings.models.folder, settings.models.bundle)
-    device = open_device(settings.models.device, settings.models.compute_type)
-    recognizer = load_recognizer(bundle, device, settings.recognizer)
-    recognizer.prove()
-    return Models(bundle, device, recognizer, OneSpeaker())
 
 
 def segment(row: Row) -> dict[str, Any]:
@@ -77,6 +47,10 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of the recogniser.", min=1)] = 2,
 ) -> None:
     """Transcribe recordings, and write a JSON file of each; those that fail are named, and have none."""
+    # What takes time to import is imported after the restart below, as in `callscribe`.
+    from evaluation.benchmarks.one_speaker import load
+    from tasks.local import local_calls, transcribe_files
+
     prepare_environment()
     settings = settings_for(threads)
     models = load(settings)

@@ -19,7 +19,7 @@ import typer
 
 from evaluation.benchmarks.calibrate import find_recordings
 from evaluation.benchmarks.chunking import score
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.normalise import NORMALISER
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent

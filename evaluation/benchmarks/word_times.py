@@ -29,7 +29,7 @@ import numpy as np
 import typer
 
 from evaluation.benchmarks.nonspeech import BEAM_SIZE, OURS, load_peer
-from evaluation.benchmarks.peers_ours import load
+from evaluation.benchmarks.one_speaker import load
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.normalise import normalise
 from evaluation.references import StmLine, load_references
