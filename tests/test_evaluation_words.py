@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.hypotheses import HypothesisUtterance
-from evaluation.rates import EntityCounts, ErrorCounts
+from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.references import StmLine, parse_stm
-from evaluation.speakers import SpeakerErrors, best_assignment, speaker_errors
+from evaluation.speakers import SpeakerErrors, attribution_counts, best_assignment, speaker_errors
 from evaluation.wer import count_errors, word_errors
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=8)
@@ -218,3 +218,47 @@ def test_a_word_of_the_wrong_speaker_counts() -> None:
     assert ErrorCounts(8) == word_errors(reference, hypothesis)
     expected = SpeakerErrors(ErrorCounts(8, deletions=1, insertions=1), (("agent", "S1"), ("customer", "S0")))
     assert expected == speaker_errors(reference, hypothesis)
+
+
+# ---------------------------------------------------------------------------------------------------------- WDER
+
+
+def wder(reference: Sequence[StmLine], hypothesis: Sequence[StmLine]) -> AttributionCounts:
+    """Of one call, with the speakers paired as for cpWER."""
+    heard = [HypothesisUtterance.from_stm(line) for line in hypothesis]
+    return attribution_counts(reference, heard, speaker_errors(reference, heard).assignment)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected"),
+    [
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning\na 1 1 1 2 thank you", (4, 0)),
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning thank\na 1 1 2 3 you", (4, 1)),
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning tank\na 1 1 2 3 you", (4, 1)),
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning\na 1 1 2 3 you", (3, 0)),
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning well\na 1 1 2 3 thank you", (4, 0)),
+        ("a 1 x 0 1 good morning\na 1 y 1 2 thank you", "a 1 0 0 1 good morning thank you", (4, 2)),
+        ("a 1 x 0 1 good morning", "", (0, 0)),
+        ("", "a 1 0 0 1 good morning", (0, 0)),
+    ],
+    ids=[
+        "all right", "a word to the wrong one", "a wrong word to the wrong one", "a missing word is nobody's",
+        "neither is one too many", "one speaker for two", "nothing heard", "nothing said",
+    ],
+)  # fmt: skip
+def test_wder_of_small_cases(reference: str, hypothesis: str, expected: tuple[int, int]) -> None:
+    """Of the words that stand for a word of the reference, those that are given to the wrong speaker."""
+    assert AttributionCounts(*expected) == wder(parse_stm(reference), parse_stm(hypothesis))
+
+
+@pytest.mark.parametrize("counts", [(-1, 0), (1, 2), (1, -1)])
+def test_impossible_attribution_counts_are_refused(counts: tuple[int, int]) -> None:
+    """Counts that cannot be are a mistake of ours."""
+    with pytest.raises(ValueError, match="wrong words"):
+        AttributionCounts(*counts)
+
+
+def test_attribution_counts_add_up() -> None:
+    """The rate of a set is that of the summed counts; of nothing there is none."""
+    total = sum([AttributionCounts(10, 1), AttributionCounts(90, 2)], AttributionCounts.zero())
+    assert (0.03, None) == (total.rate, AttributionCounts.zero().rate)
