@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from tasks.paths import cheapest_path
 from tasks.records import Diarization, Region, Segment, Turn, Word
 from tasks.regions import by_speaker, common_s, merge, together
+from tasks.viterbi import cheapest_path
 
 UNKNOWN_SPEAKER = "UNKNOWN"
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")  # noqa: RUF001  # the full-width marks are meant
@@ -44,27 +44,31 @@ class Attribution:
 
 
 def attribute(
-    segments: Sequence[Segment], speakers: Sequence[str], heard: Mapping[int, Diarization] | None = None
+    segments: Sequence[Segment], speakers: Sequence[str], diarizations: Mapping[int, Diarization] | None = None
 ) -> Attribution:
     """Give every word of a call to a speaker, and mark those that are said while somebody else talks.
 
     Args:
         segments: what was recognised.
-        speakers: for each channel, who says its words; where the channel is in `heard`, those outside every turn.
-        heard: who speaks when, of channels in which several people may speak.
+        speakers: what each channel is called: who says its words. Where the channel was diarized and one speaker has
+            words in it, that one is called so too; several are `agent_00`, `agent_01`, … by their first turns, and
+            words too far from every turn are the channel's. In a channel called `UNKNOWN_SPEAKER`, speakers keep the
+            diarizer's labels.
+        diarizations: who speaks when, of channels that several people may share.
 
     Returns:
         every word once, as it was but for its mark.
     """
-    diarized = heard or {}
     found: dict[int, list[SpokenWord]] = {}
-    for channel in {segment.channel for segment in segments}:
+    talks: dict[int, list[Turn]] = {}
+    for channel in sorted({segment.channel for segment in segments}):
         own = [segment for segment in segments if segment.channel == channel]
-        if channel in diarized:
-            found[channel] = attribute_by_turns(own, diarized[channel].exclusive, speakers[channel])
-        else:
-            found[channel] = [SpokenWord(word, speakers[channel], segment) for segment in own for word in segment.words]
-    talks = {channel: _talks(words, diarized.get(channel)) for channel, words in found.items()}
+        diarization = (diarizations or {}).get(channel, Diarization((), ()))
+        spoken = attribute_by_turns(own, diarization.exclusive, otherwise=speakers[channel])
+        names = _names(spoken, diarization, speakers[channel])
+        found[channel] = [replace(item, speaker=names.get(item.speaker, item.speaker)) for item in spoken]
+        talks[channel] = _talks(found[channel], [replace(turn, speaker=names[turn.speaker]) for turn in
+                                                 diarization.turns if turn.speaker in names])  # fmt: skip
     in_order = {channel: iter(_marked(channel, words, talks)) for channel, words in found.items()}
     return Attribution(
         words=tuple(next(in_order[segment.channel]) for segment in segments for _ in segment.words),
@@ -96,10 +100,10 @@ def attribute_by_turns(
         every word, in the order of the segments, unchanged.
     """
     ordered = sorted(turns)
-    longest = max((turn.end - turn.start for turn in ordered), default=0.0)
+    latest = list(accumulate((turn.end for turn in ordered), max))
     words = [(word, segment) for segment in segments for word in segment.words]
     in_time = sorted(range(len(words)), key=lambda index: (words[index][0].start, words[index][0].end))
-    costs = [_costs(words[index][0], ordered, longest) or {otherwise: 0.0} for index in in_time]
+    costs = [_costs(words[index][0], ordered, latest) or {otherwise: 0.0} for index in in_time]
     changes = [
         0.0 if ends_sentence(before) or after.start - before.end >= CHANGE_PAUSE_S else change_cost_s
         for before, after in pairwise(words[index][0] for index in in_time)
@@ -108,35 +112,23 @@ def attribute_by_turns(
     return [SpokenWord(word, speakers[index], segment) for index, (word, segment) in enumerate(words)]
 
 
-def within_channel(diarization: Diarization, speaker: str) -> Diarization:
-    """Name those who speak in a channel that is one speaker's: the one as the channel, several with a number behind.
-
-    Args:
-        diarization: who speaks when in the channel.
-        speaker: what the channel is called (`agent`; several are `agent_00`, `agent_01`, … by their first turns).
-    """
-    labels = list(by_speaker(diarization.turns))
-    names = {label: speaker if len(labels) == 1 else f"{speaker}_{number:02d}" for number, label in enumerate(labels)}
-    return Diarization(
-        *(
-            tuple(replace(turn, speaker=names[turn.speaker]) for turn in turns)
-            for turns in (diarization.turns, diarization.exclusive)
-        )
-    )
-
-
 def ends_sentence(word: Word) -> bool:
     """Whether a sentence ends with a word, by how it is written."""
     return word.text.rstrip(CLOSING_MARKS).endswith(SENTENCE_ENDS)
 
 
-def _costs(word: Word, turns: Sequence[Turn], longest: float) -> dict[str, float]:
-    """What it costs to give a word to each speaker near it, in order of their turns."""
+def _costs(word: Word, turns: Sequence[Turn], latest: Sequence[float]) -> dict[str, float]:
+    """What it costs to give a word to each speaker near it, in order of their turns.
+
+    Args:
+        word: in seconds of the call.
+        turns: ordered by start.
+        latest: the latest end of each turn and all before it, so that those that are near are soon found.
+    """
     covered: dict[str, float] = {}
     distance: dict[str, float] = {}
-    # Turns are ordered by start, and none is longer than `longest`: only those that start in this window can be near.
-    first = bisect_left(turns, Turn(word.start - longest - NEAREST_TURN_S, 0.0, ""))
-    for turn in turns[first:]:
+    for index in range(bisect_left(latest, word.start - NEAREST_TURN_S), len(turns)):
+        turn = turns[index]
         if turn.start > word.end + NEAREST_TURN_S:
             break
         common = min(word.end, turn.end) - max(word.start, turn.start)
@@ -146,16 +138,28 @@ def _costs(word: Word, turns: Sequence[Turn], longest: float) -> dict[str, float
     return {speaker: word.end - word.start - covered[speaker] + distance[speaker] for speaker in covered}
 
 
-def _talks(words: Sequence[SpokenWord], diarization: Diarization | None) -> list[Turn]:
-    """When those talk who have words in a channel: by the diarizer, else from the words."""
-    if diarization is not None:
-        speakers = {spoken.speaker for spoken in words}
-        return [turn for turn in diarization.turns if turn.speaker in speakers]
-    said = (Turn(spoken.word.start, spoken.word.end, spoken.speaker) for spoken in words)
+def _names(spoken: Sequence[SpokenWord], diarization: Diarization, channel: str) -> dict[str, str]:
+    """What those speakers of a diarized channel are called who have words in it."""
+    heard = {item.speaker for item in spoken}
+    labels = [label for label in by_speaker(diarization.turns) if label in heard]
+    if channel == UNKNOWN_SPEAKER:
+        return {label: label for label in labels}
+    if len(labels) == 1:
+        return {labels[0]: channel}
+    return {label: f"{channel}_{number:02d}" for number, label in enumerate(labels)}
+
+
+def _talks(words: Sequence[SpokenWord], turns: Sequence[Turn]) -> list[Turn]:
+    """When those talk who have words in a channel: by their turns, where there are any, else by their words."""
+    known = {turn.speaker for turn in turns}
+    said = (Turn(spoken.word.start, spoken.word.end, spoken.speaker) for spoken in words if spoken.speaker not in known)
     return [
-        Turn(region.start, region.end, speaker)
-        for speaker, regions in by_speaker(said, BREATH_S).items()
-        for region in regions
+        *turns,
+        *(
+            Turn(region.start, region.end, speaker)
+            for speaker, regions in by_speaker(said, BREATH_S).items()
+            for region in regions
+        ),
     ]
 
 
@@ -169,12 +173,12 @@ def _marked(channel: int, words: Sequence[SpokenWord], talks: Mapping[int, Seque
         disturbed[speaker] = merge([*at_once, *elsewhere])
     return [
         replace(spoken, word=replace(spoken.word, overlap=True))
-        if _disturbs(spoken.word, disturbed[spoken.speaker])
+        if _is_disturbed(spoken.word, disturbed[spoken.speaker])
         else spoken
         for spoken in words
     ]
 
 
-def _disturbs(word: Word, regions: Sequence[Region]) -> bool:
+def _is_disturbed(word: Word, regions: Sequence[Region]) -> bool:
     # Half of a word that is shorter than what counts as raggedness is more than that, too.
     return common_s(word.start, word.end, regions) > min(MIN_OVERLAP_S, (word.end - word.start) / 2)

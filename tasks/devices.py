@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +113,8 @@ class DeviceLayer(Protocol):
     def memory(self, kind: str, index: int) -> Memory:
         """The memory of a device, as it is now."""
 
-    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
-        """Within it, what torch computes on a device waits for nothing but itself."""
+    def stream(self, kind: str, index: int) -> Callable[[], AbstractContextManager[object]]:
+        """Make a stream of work: within the contexts, what torch computes on a device waits for nothing but itself."""
 
 
 class Libraries:
@@ -182,15 +182,14 @@ class Libraries:
 
         return Memory(*torch.cuda.mem_get_info(index))
 
-    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
+    def stream(self, kind: str, index: int) -> Callable[[], AbstractContextManager[object]]:
         """A CPU has none. torch's own streams do not wait for the default one, nor that for them."""
         if kind == "cpu":
-            return nullcontext()
+            return nullcontext
         import torch
 
         stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]  # torch types most of its functions
-        beside: AbstractContextManager[object] = torch.cuda.stream(stream)
-        return beside
+        return lambda: torch.cuda.stream(stream)
 
 
 LIBRARIES = Libraries()
@@ -344,10 +343,11 @@ def chunk_bytes(
     return (encoder + cross_attention + self_attention + logits) * 3 // 2
 
 
-def own_stream(device: Device, layer: DeviceLayer = LIBRARIES) -> AbstractContextManager[object]:
-    """A context in which torch's work on a GPU runs beside that of CTranslate2, which has streams of its own.
+def own_stream(device: Device, layer: DeviceLayer = LIBRARIES) -> Callable[[], AbstractContextManager[object]]:
+    """Contexts in which torch's work on a GPU runs beside that of CTranslate2, which has streams of its own.
 
-    By default torch works in the device's default stream, for which CTranslate2's wait, and which waits for those.
+    By default torch works in the device's default stream, for which CTranslate2's wait, and which waits for those. All
+    contexts are of one stream: torch keeps memory for each that it has used, and gives it to no other.
     """
     return layer.stream(device.kind, device.index)
 

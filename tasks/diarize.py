@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from tasks.devices import Device, own_stream
 from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
-from tasks.voice_clusters import DEFAULT_BOUNDS
 from tasks.voices import Voice, VoiceBook, talk_s
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ class Diarizer:
         self, pipeline: SpeakerDiarization, device: Device, settings: DiarizationSettings, link_distance: float
     ) -> None:
         self._pipeline = pipeline
-        self._device = device
+        self._stream = own_stream(device)
         self._settings = settings
         self._link_distance = link_distance
 
@@ -68,11 +66,11 @@ class Diarizer:
         import torch
 
         noise = torch.rand(1, 1, 2 * MODEL_SAMPLING_RATE, generator=torch.Generator().manual_seed(0)) - 0.5
-        with torch.inference_mode():
+        with torch.inference_mode(), self._stream():
             self._pipeline._segmentation.infer(noise)  # noqa: SLF001  # the pipeline has no public name for its models
             self._pipeline._embedding(noise)  # noqa: SLF001
 
-    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
+    def diarize(self, track: Track, speakers: int | None = None, fewest: int | None = None) -> Diarization:
         """Find who speaks when in one channel.
 
         Long calls are heard in windows of at most `WINDOW_S`, to bound memory (which grows with the square of the
@@ -81,18 +79,20 @@ class Diarizer:
         Args:
             track: the channel.
             speakers: how many people speak, when that is known.
+            fewest: how many at least, when it is not; by default as the settings say.
 
         Returns:
             turns of speakers `SPEAKER_00`, `SPEAKER_01`, …
         """
-        fewest, most = (speakers, speakers) if speakers else (self._settings.min_speakers, self._settings.max_speakers)
+        least = speakers or fewest or self._settings.min_speakers
+        most = speakers or self._settings.max_speakers
         windows = max(1, -(-track.samples // WINDOW))
         size = max(1, -(-track.samples // windows))  # of equal length: a rest of a second has no voices to know
         voices = VoiceBook(most, self._link_distance)
         turns: list[Turn] = []
         exclusive: list[Turn] = []
         for start in range(0, max(track.samples, 1), size):
-            found, embeddings = self._window(track.read(start, start + size), fewest if windows == 1 else 1, most)
+            found, embeddings = self._window(track.read(start, start + size), least if windows == 1 else 1, most)
             labels = voices.match(talk_s(found.exclusive) | talk_s(found.turns), embeddings)
             offset_s = start / MODEL_SAMPLING_RATE
             turns += [_placed(turn, offset_s, labels) for turn in found.turns]
@@ -104,7 +104,7 @@ class Diarizer:
         import torch
 
         file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
-        with own_stream(self._device):
+        with self._stream():
             try:
                 output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
             except ValueError:
@@ -177,8 +177,7 @@ def starter_pipeline(folder: Path, kind: type[SpeakerDiarization]) -> SpeakerDia
         # The constructor insists on a PLDA, which this clustering never asks: an empty one keeps it from the hub.
         plda=PLDA.__new__(PLDA),
     )
-    own = {"voices": asdict(DEFAULT_BOUNDS)} if hasattr(pipeline, "voices") else {}
-    pipeline.instantiate(STARTER_PARAMETERS | own)
+    pipeline.instantiate(STARTER_PARAMETERS | getattr(kind, "OWN_PARAMETERS", {}))
     return pipeline
 
 

@@ -75,7 +75,8 @@ class HeardChunk:
         decoding: how; None means as settings say.
         decoded: its text.
         hypothesis: what stands as recognised.
-        retried, improved: whether it was decoded in other ways too, and whether one of those stands.
+        retried, improved: whether it was heard again, in a whole window or decoded in other ways, and whether what
+            stands is another text for it.
         error: what failed it; nothing more is done with it.
     """
 
@@ -112,9 +113,9 @@ class HeardChunk:
             self._voices = within(all_of_them[first:last], self.chunk.regions)
         return self._voices
 
-    def part(self, chunk: Chunk, language: str = "") -> HeardChunk:
-        """A part of it, to be heard alone, in a window like its own."""
-        return HeardChunk(self.call, self.channel, self.source, chunk, self.hints, whole=self.whole, language=language)
+    def part(self, chunk: Chunk, language: str = "", *, whole: bool = False) -> HeardChunk:
+        """A part of it, to be heard alone."""
+        return HeardChunk(self.call, self.channel, self.source, chunk, self.hints, whole=whole, language=language)
 
     def again(self, decoding: Decoding) -> HeardChunk:
         """The same sound, encoded as it is, to be decoded in another way."""

@@ -90,7 +90,8 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
     with several chunks at once than with one. On a GPU one worker has the card.
     """
     # The first recording needs it, and it takes a second to import: time that the model takes to load, too.
-    Thread(target=import_module, args=("scipy.signal",), daemon=True).start()
+    importing = Thread(target=import_module, args=("scipy.signal",))
+    importing.start()
     from faster_whisper import WhisperModel
 
     threads = settings.cpu_threads or usable_cores()
@@ -104,6 +105,7 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         num_workers=workers,
         local_files_only=True,
     )
+    importing.join()  # two threads that import parts of one package may meet in the middle
     return Recognizer(
         Whisper(model),
         settings,

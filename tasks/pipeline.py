@@ -1,6 +1,7 @@
 """The straight line: calls in, outcomes out. The one place where an error becomes a row.
 
-Loading (fetch, decode, prepare, find speech, measure) of the next calls runs in threads while the models work on these.
+Loading (fetch, decode, prepare, find speech, measure) of the next calls runs in threads while the models work on these,
+and so does diarization on a GPU (`tasks.diarization_queue`).
 Calls are recognised in piles, so that the model's batches are full; what is loaded lies on scratch disk, of a pile and
 the next one. A call can fail; nothing that happens to one call touches another.
 """
@@ -19,15 +20,15 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from tasks.attempts import Attempt, outcome_of, stage
-from tasks.attribute import UNKNOWN_SPEAKER, attribute, within_channel
+from tasks.attribute import UNKNOWN_SPEAKER, attribute
 from tasks.conversation import measure
 from tasks.decoder import DecoderPool
 from tasks.denoise import HeardChannel, choose
-from tasks.diarizing import Diarizing, channel_speakers
-from tasks.echoed_words import level_of, set_echoes_aside
+from tasks.diarization_queue import DiarizationQueue, channel_speakers
+from tasks.echoed_words import Echoes, level_of, set_echoes_aside
 from tasks.errors import ProcessingError, UsageError
 from tasks.heard import CHUNKS_AT_A_TIME, CallSpeech, ChannelSpeech
-from tasks.loading import Fetch, load
+from tasks.loading import MOST_CROSSING, Fetch, load
 from tasks.models import Models, prove
 from tasks.quality import assess, recording_reasons
 from tasks.records import (
@@ -37,8 +38,6 @@ from tasks.records import (
     Recognition,
     RecognitionCounts,
     Region,
-    Segment,
-    SetAside,
     StageTimings,
     Transcript,
     Utterance,
@@ -74,7 +73,7 @@ def process(
     with (
         TemporaryDirectory(prefix="callscribe-") as scratch,
         DecoderPool(settings.decoder.limits()) as decoders,
-        Diarizing(models, settings) as diarizing,
+        DiarizationQueue(models, settings) as queue,
         ThreadPoolExecutor(settings.run.loader_threads) as pool,
     ):
         numbers = count()
@@ -87,10 +86,11 @@ def process(
             return attempt
 
         for pile in _piles(_ahead(pool, loaded, work, settings), settings):
-            _recognize_pile(pile, models, diarizing, settings)
+            _recognize_pile(pile, models, queue, settings)
             for attempt in pile:
                 if not attempt.copied:
-                    stage(attempt, partial(_transcribe, attempt, models, diarizing, settings))
+                    stage(attempt, partial(_transcribe, attempt, models, queue, settings))
+                    queue.forget(attempt)
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
                 yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
@@ -156,14 +156,14 @@ def _piles(futures: Iterator[Future[Attempt]], settings: Settings) -> Iterator[l
         yield pile
 
 
-def _recognize_pile(pile: Sequence[Attempt], models: Models, diarizing: Diarizing, settings: Settings) -> None:
+def _recognize_pile(pile: Sequence[Attempt], models: Models, queue: DiarizationQueue, settings: Settings) -> None:
     """Recognise the calls of a pile that were loaded; whatever goes wrong with one is its own failure."""
     for attempt in pile:
         if not attempt.copied:
             stage(attempt, partial(_choose_sound, attempt, models, settings))
     sound = [attempt for attempt in pile if attempt.failure is None and not attempt.copied]
     for attempt in sound:
-        diarizing.begin(attempt)
+        queue.begin(attempt)
     started = time.monotonic()
     try:
         results: Sequence[Recognition | Exception] = models.recognizer.recognize([_speech(one) for one in sound])
@@ -211,24 +211,22 @@ def _take(attempt: Attempt, result: Recognition | Exception) -> None:
     attempt.recognition = result
 
 
-def _transcribe(attempt: Attempt, models: Models, diarizing: Diarizing, settings: Settings) -> None:
+def _transcribe(attempt: Attempt, models: Models, queue: DiarizationQueue, settings: Settings) -> None:
     """Words to speakers and utterances, and what can be said of them."""
     recognition, prepared, hints = attempt.recognition, attempt.sound, attempt.planned.call.hints
     if recognition is None:  # pragma: no cover  # a call that did not fail was recognised
         return
-    found = diarizing.found(attempt)
+    diarizations = queue.result_of(attempt)
     started = time.monotonic()
-    segments: tuple[Segment, ...] = recognition.segments
-    echoes: tuple[SetAside, ...] = ()
-    if prepared.layout == "separate" and settings.audio.set_crosstalk_aside:
-        segments, echoes = set_echoes_aside(segments, level_of(prepared.tracks))
-    counts = recognition.counts + RecognitionCounts(set_aside_words=sum(len(one.text.split()) for one in echoes))
+    segments, echoes, counts = recognition.segments, Echoes(), recognition.counts
     if prepared.layout == "separate":
         speakers = channel_speakers(prepared, hints.channel_roles)
-        found = {index: within_channel(heard, speakers[index]) for index, heard in found.items()}
+        if settings.audio.set_crosstalk_aside and len(prepared.tracks) <= MOST_CROSSING:
+            segments, echoes = set_echoes_aside(segments, level_of(prepared.tracks))
+            counts += RecognitionCounts(set_aside_words=echoes.words)
     else:
         speakers = [UNKNOWN_SPEAKER]
-    spoken = attribute(segments, speakers, found)
+    spoken = attribute(segments, speakers, diarizations)
     utterances = to_utterances(spoken.words, prepared.source_channels, settings.utterances)
     utterances = _translated(utterances, attempt, models, settings)
     attempt.timings += StageTimings(recognize_s=time.monotonic() - started)
@@ -247,7 +245,8 @@ def _transcribe(attempt: Attempt, models: Models, diarizing: Diarizing, settings
         metrics=measure(utterances, spoken.talks),
         languages=recognition.languages if utterances else {},
         set_aside=tuple(
-            replace(item, channel=prepared.source_channels[item.channel]) for item in (*recognition.set_aside, *echoes)
+            replace(item, channel=prepared.source_channels[item.channel])
+            for item in (*recognition.set_aside, *echoes.set_aside)
         ),
         recognition=counts,
     )

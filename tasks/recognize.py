@@ -1,7 +1,8 @@
 """From speech to words: chunks of many calls, packed into full batches of one Whisper model.
 
 Every channel's speech is cut into chunks; those of all calls of a pile are encoded, their languages found and smoothed
-over each call, and their texts decoded and aligned, each step in batches of like length. What is suspicious is decoded
+over each call, and their texts decoded and aligned, each step in batches of like length. What a short window has
+garbled is heard anew in a whole one; what is suspicious then is decoded
 again in other ways (`tasks.second_chances`), and what was written where nobody speaks is set aside. What a chunk is
 recognised as does not depend on what else is in its batches: on the CPU to the last bit, on a GPU but for the rounding
 of sums, which may turn a word now and then.
@@ -23,7 +24,7 @@ from tasks.devices import CPU_BATCH
 from tasks.errors import ProcessingError
 from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
 from tasks.hypotheses import Hypothesis, find_faults, says_twice, why_no_speech
-from tasks.languages import Odds, restrict, summarise
+from tasks.languages import UNSPACED_LANGUAGES, Odds, restrict, summarise
 from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
 from tasks.second_chances import give_second_chances
 from tasks.setting_groups import RecognizerSettings
@@ -165,7 +166,8 @@ class Recognizer:
     def _hear_in_whole_windows(self, load: Sequence[HeardChunk], pool: ThreadPoolExecutor) -> None:
         """Hear chunks anew that were heard in shorter windows, and whose text shows that this did not do.
 
-        That is where it says something twice, and where it is suspicious in any other way.
+        That is where it says something twice, and where it is suspicious in any other way. What is heard in the whole
+        window stands, unless that fails.
         """
         doubted = [
             heard
@@ -173,12 +175,16 @@ class Recognizer:
             if heard.error is None
             and heard.hypothesis is not None
             and self._frames(heard) < WINDOW_FRAMES
-            and (heard.hypothesis.suspicious or says_twice([word.text for word in heard.hypothesis.words]))
+            and (heard.hypothesis.suspicious or _says_twice(heard.hypothesis))
         ]
-        for heard in doubted:
-            heard.whole, heard.retried = True, True
-        self.encode(doubted, pool)
-        self.decode(doubted)
+        anew = [heard.part(heard.chunk, heard.language, whole=True) for heard in doubted]
+        self.encode(anew, pool)
+        self.decode(anew)
+        for heard, again in zip(doubted, anew, strict=True):
+            heard.retried = True
+            if again.error is None and again.hypothesis is not None and heard.hypothesis is not None:
+                heard.improved = again.hypothesis.text != heard.hypothesis.text
+                heard.encoded, heard.hypothesis = again.encoded, again.hypothesis
 
     # ------------------------------------------------------------------------------------------------- the steps
 
@@ -348,6 +354,10 @@ def _hypothesis(heard: HeardChunk, text: Decoded, pieces: Sequence[Piece]) -> Hy
         faults=faults,
         missed_s=missed_s,
     )
+
+
+def _says_twice(found: Hypothesis) -> bool:
+    return found.language not in UNSPACED_LANGUAGES and says_twice([word.text for word in found.words])
 
 
 def _encoded(heard: HeardChunk) -> Encoded:

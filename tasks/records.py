@@ -234,7 +234,8 @@ class Segment:
 class SetAside:
     """Text that the recogniser wrote where nobody speaks, or only an echo: kept out of the transcript, and not lost.
 
-    `channel` is the index in the call; times are those of what it was heard in; `reason` says why.
+    `channel` is the index in the call; times are those of what it was heard in (of an echo, those of its
+    words); `reason` says why.
     """
 
     channel: int
@@ -250,8 +251,8 @@ class SetAside:
 class RecognitionCounts:
     """How a call was recognised.
 
-    `chunks` were decoded; `retried` of them were suspicious and decoded in other ways; `improved` of those were
-    replaced by what another way gave; `suspicious` remained so. `set_aside_words` were written where nobody speaks,
+    `chunks` were decoded; `retried` of them were suspicious or said something twice, and were heard again; `improved`
+    of those have another text for it; `suspicious` remained so. `set_aside_words` were written where nobody speaks,
     or are the echo of another channel's.
     """
 

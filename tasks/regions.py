@@ -41,6 +41,20 @@ def together(turns: Iterable[Turn]) -> list[Region]:
     return merge(found)
 
 
+def within_regions(turns: Iterable[Turn], regions: Sequence[Region]) -> tuple[Turn, ...]:
+    """What of turns lies in regions (ordered, disjoint), ordered by start."""
+    starts = [region.start for region in regions]
+    found: list[Turn] = []
+    for turn in turns:
+        for index in range(max(0, bisect_right(starts, turn.start) - 1), len(regions)):
+            start, end = max(turn.start, regions[index].start), min(turn.end, regions[index].end)
+            if regions[index].start >= turn.end:
+                break
+            if end > start:
+                found.append(Turn(start, end, turn.speaker))
+    return tuple(sorted(found))
+
+
 def common_s(start: float, end: float, regions: Sequence[Region]) -> float:
     """Seconds of a stretch that regions (ordered, disjoint) cover."""
     found = 0.0

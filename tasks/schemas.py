@@ -58,8 +58,8 @@ _DENOISE_TRIAL = pa.struct(
 _RECOGNITION = pa.struct(
     [
         _column("chunks", pa.int32(), "pieces of speech that were decoded"),
-        _column("retried", pa.int32(), "… of them suspicious, and decoded in other ways"),
-        _column("improved", pa.int32(), "… of those replaced by what another way gave"),
+        _column("retried", pa.int32(), "… of them suspicious or saying something twice, and heard again"),
+        _column("improved", pa.int32(), "… of those that have another text for it"),
         _column("suspicious", pa.int32(), "chunks that remained suspicious"),
         _column("set_aside_words", pa.int32(), "words that were written where nobody speaks, or that are an echo"),
     ]
@@ -68,8 +68,16 @@ _RECOGNITION = pa.struct(
 _SET_ASIDE = pa.struct(
     [
         _column("channel", pa.int32(), "channel of the recording, from 0"),
-        _column("start", pa.float64(), "start of what it was heard in, seconds from the start of the call"),
-        _column("end", pa.float64(), "end of what it was heard in, seconds from the start of the call"),
+        _column(
+            "start",
+            pa.float64(),
+            "start of what it was heard in (an echo: of its words), seconds from the start of the call",
+        ),
+        _column(
+            "end",
+            pa.float64(),
+            "end of what it was heard in (an echo: of its words), seconds from the start of the call",
+        ),
         _column("text", pa.string(), "what the recogniser wrote"),
         _column(
             "reason",
@@ -114,7 +122,11 @@ CALLS = pa.schema(
         _column("language", pa.string(), "language of the call, ISO 639-1"),
         _column("language_probability", pa.float64(), "how sure the detection was, 0 to 1; null when it was given"),
         _column("languages", _number_map, "share of the speech in each language, 0 to 1"),
-        _column("speakers", pa.list_(pa.string()), "speakers: roles, or anonymous clusters SPEAKER_00, …"),
+        _column(
+            "speakers",
+            pa.list_(pa.string()),
+            "speakers: roles (several in a channel: agent_00, …), or clusters SPEAKER_00, …",
+        ),
         _column("speech_s", pa.float64(), "detected speech, summed over channels, seconds"),
         _column("loudness_lufs", pa.float64(), "integrated loudness of the recording (EBU R 128), LUFS"),
         _column("clipped_ratio", pa.float64(), "share of samples at full scale, 0 to 1"),
@@ -194,7 +206,11 @@ UTTERANCES = pa.schema(
         _column("call_id", pa.string(), "identity of the call"),
         _column("transcript_id", pa.string(), "identity of the transcript; joins `calls`"),
         _column("index", pa.int32(), "number of the utterance in its call, from 0, by start"),
-        _column("speaker", pa.string(), "role, or anonymous cluster SPEAKER_00, …, or UNKNOWN"),
+        _column(
+            "speaker",
+            pa.string(),
+            "role (several in a channel: agent_00, …), or anonymous cluster SPEAKER_00, …, or UNKNOWN",
+        ),
         _column("channel", pa.int32(), "channel of the recording, from 0"),
         _column("start", pa.float64(), "start, seconds from the start of the call"),
         _column("end", pa.float64(), "end, seconds from the start of the call"),

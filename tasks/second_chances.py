@@ -63,7 +63,8 @@ def _halves(heard: HeardChunk) -> list[HeardChunk]:
         halves = heard.chunk.halves(heard.source.track, near)
     except OSError:  # its sound cannot be read any more
         return []
-    return [heard.part(half, heard.language) for half in halves] if len(halves) > 1 else []
+    # In whole windows: what shorter ones garble, nobody looks for any more.
+    return [heard.part(half, heard.language, whole=True) for half in halves] if len(halves) > 1 else []
 
 
 def _joined(heard: HeardChunk, parts: Sequence[HeardChunk]) -> Hypothesis | None:

@@ -191,7 +191,8 @@ class AudioSettings(Group):
     max_gain_db: float = Field(40.0, ge=0, description="Most gain that is ever applied, in dB.")
     set_crosstalk_aside: bool = Field(
         default=True,
-        description="In calls with one channel per person, what a channel holds of another one's voice is no speech.",
+        description="In calls with one channel per person, what a channel holds of another one's voice is no speech, "
+        "and words that are its echo are set aside.",
     )
     denoise: Literal["off", "auto", "always"] = Field(
         "off",
@@ -244,12 +245,12 @@ class RecognizerSettings(Group):
 class DiarizationSettings(Group):
     """Who speaks when, where several people share a channel (pyannote.audio)."""
 
-    min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call.")
-    max_speakers: int = Field(4, ge=1, description="Most speakers of a call.")
-    inside_channels: tuple[str, ...] = Field(
+    min_speakers: int = Field(1, ge=1, description="Fewest speakers of a call of one channel.")
+    max_speakers: int = Field(4, ge=1, description="Most speakers of a channel.")
+    shared_channels: tuple[str, ...] = Field(
         (),
-        description="Channels of a speaker each in which several may speak one after the other (a conference, a "
-        'hand-over), by role or as `SPEAKER_00`; `["*"]` means all. They are told apart as in calls of one channel.',
+        description="Of calls with a channel for each speaker, those channels in which several may speak (a "
+        'conference, a hand-over), by role or as `SPEAKER_00`; `["*"]` means all. They are told apart by their voices.',
     )
 
     @model_validator(mode="after")

@@ -8,7 +8,8 @@ few seconds holds of a voice. Imports torch and pyannote.audio: import it only w
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from pyannote.core import Annotation, SlidingWindowFeature
 from pyannote.pipeline.parameter import ParamDict, Uniform
 
 from tasks.tracklets import Frames, SoleTurn, Tracklet, find_tracklets, find_turns, label_frames
-from tasks.voice_clusters import Bounds, cluster_voices
+from tasks.voice_clusters import DEFAULT_BOUNDS, Bounds, cluster_voices
 
 # Of a turn, so many seconds are embedded; its voice is known by then.
 MOST_EMBEDDED_S = 20.0
@@ -35,8 +36,10 @@ class TurnDiarization(SpeakerDiarization):
 
     Its arguments are those of `SpeakerDiarization`, and so are its parameters, of which those of clustering have no
     effect; instead of these, `voices` holds the bounds of `tasks.voice_clusters`. While it is `training`, what the
-    models say of a file is kept in the file, so that other parameters are soon tried.
+    models say of a file is kept in the file, so that other bounds on voices are soon tried.
     """
+
+    OWN_PARAMETERS: ClassVar = {"voices": asdict(DEFAULT_BOUNDS)}
 
     def __init__(self, **arguments: Any) -> None:  # noqa: ANN401  # pyannote.audio's own
         super().__init__(**arguments)

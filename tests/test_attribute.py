@@ -17,7 +17,6 @@ from tasks.attribute import (
     UNKNOWN_SPEAKER,
     attribute,
     attribute_by_turns,
-    within_channel,
 )
 from tasks.records import Diarization, Segment, Turn, Word
 
@@ -234,15 +233,30 @@ def test_a_short_word_under_a_long_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "expected"),
-    [(["x"], ["agent"]), (["x", "y", "x"], ["agent_00", "agent_01", "agent_00"]), ([], [])],
-    ids=["one", "a hand-over and back", "nobody"],
+    ("by", "expected"),
+    [
+        ([turn(0, 5, "x")], ["agent"] * 3),
+        ([turn(0, 1, "x"), turn(2, 3, "y"), turn(4, 5, "x")], ["agent_00", "agent_01", "agent_00"]),
+        ([turn(0, 5, "x"), turn(9, 10, "y")], ["agent"] * 3),
+        ([turn(0, 1, "x"), turn(2, 3, "y")], ["agent_00", "agent_01", "agent_01"]),
+        ([turn(-9, -8, "x")], ["agent"] * 3),
+    ],
+    ids=["one", "a hand-over and back", "one without words does not count", "the nearest", "too far from every turn"],
 )
-def test_several_in_a_channel(labels: list[str], expected: list[str]) -> None:
-    """One keeps the channel's name, several get a number each."""
-    heard = diarization(*(turn(at, at + 1, label) for at, label in enumerate(labels)))
-    named = within_channel(heard, "agent")
-    assert expected == [one.speaker for one in named.turns] == [one.speaker for one in named.exclusive]
+def test_several_in_a_channel(by: list[Turn], expected: list[str]) -> None:
+    """One keeps the channel's name, several get a number each; nobody is told of who says nothing."""
+    held = segment(word("good", 0.2), word("well.", 2.2), word("bye", 4.2))
+    given_to = attribute([held], ["agent"], {0: diarization(*by)})
+    assert expected == [item.speaker for item in given_to.words]
+    assert set(expected) == {one.speaker for one in given_to.talks}
+
+
+def test_who_has_no_turn_talks_by_the_words() -> None:
+    """Words that are nobody's are talk, too, and disturb others."""
+    parts = [segment(word("yes", 9.0, 9.4)), segment(word("hello", 9.0, 9.4), channel=1)]
+    given_to = attribute(parts, [UNKNOWN_SPEAKER, "agent"], {0: diarization(turn(0, 1, A))})
+    assert (turn(9.0, 9.4, UNKNOWN_SPEAKER), turn(9.0, 9.4, "agent")) == given_to.talks
+    assert [True, True] == [item.word.overlap for item in given_to.words]
 
 
 def test_nothing_gives_nothing() -> None:

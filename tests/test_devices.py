@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import files
@@ -107,8 +107,9 @@ class Machine:
         self.asked.append(f"memory of {kind}:{index}")
         return Memory(self.free, 24 * GIB)
 
-    def stream(self, kind: str, index: int) -> AbstractContextManager[object]:
-        """One that notes when it is entered and left."""
+    def stream(self, kind: str, index: int) -> Callable[[], AbstractContextManager[object]]:
+        """One that notes when it is made, entered and left."""
+        self.asked.append("a stream")
 
         @contextmanager
         def stream() -> Iterator[None]:
@@ -116,7 +117,7 @@ class Machine:
             yield
             self.asked.append("out of it")
 
-        return stream()
+        return stream
 
 
 def said(answer: Answer | Exception) -> Answer:
@@ -144,13 +145,15 @@ def python(program: str) -> str:
 def test_work_beside_ctranslate2() -> None:
     """A stream of the device's own, left in the end; a CPU has none, and torch is not needed to know that."""
     machine = Machine()
-    with own_stream(Device("cuda", 1, "a GPU", "float16"), machine):
-        machine.asked.append("work")
-    assert ["into a stream of cuda:1", "work", "out of it"] == machine.asked
+    beside = own_stream(Device("cuda", 1, "a GPU", "float16"), machine)
+    for _ in range(2):
+        with beside():
+            machine.asked.append("work")
+    assert ["a stream", *["into a stream of cuda:1", "work", "out of it"] * 2] == machine.asked
     program = (
         "import sys\n"
         "from tasks.devices import Device, own_stream\n"
-        "with own_stream(Device('cpu', 0, 'x', 'int8')): print('torch' in sys.modules)"
+        "with own_stream(Device('cpu', 0, 'x', 'int8'))(): print('torch' in sys.modules)"
     )
     assert "False" == python(program)
 

@@ -16,7 +16,7 @@ from builders import call_ref, failure, planned_call, provenance, segment, word
 from tasks.bundles import sha256_of
 from tasks.decoding import decode
 from tasks.devices import Device
-from tasks.diarizing import channel_speakers
+from tasks.diarization_queue import channel_speakers
 from tasks.errors import (
     BundleError,
     CallError,
@@ -133,9 +133,9 @@ class SimpleDiarizer:
     asked: list[int | None] = field(default_factory=list)
     before: Callable[[Track], None] = nothing
 
-    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
+    def diarize(self, track: Track, speakers: int | None = None, fewest: int | None = None) -> Diarization:
         """A turn of each, over equal parts of the call."""
-        self.asked.append(speakers)
+        self.asked.append(speakers or fewest)
         self.before(track)
         part_s = track.duration_s / self.count
         turns = tuple(Turn(one * part_s, (one + 1) * part_s, f"SPEAKER_{one:02d}") for one in range(self.count))
@@ -265,7 +265,7 @@ def test_channels_of_their_own_need_no_diarizer(speech: Samples, roles: tuple[st
 
 
 @pytest.mark.parametrize(
-    ("inside", "speakers", "asked"),
+    ("shared", "speakers", "asked"),
     [
         ((), ["agent", "customer"], 0),
         (("agent",), ["agent_00", "agent_01", "customer"], 1),
@@ -273,16 +273,16 @@ def test_channels_of_their_own_need_no_diarizer(speech: Samples, roles: tuple[st
         (("*",), ["agent_00", "agent_01", "customer_00", "customer_01"], 2),
     ],
 )
-def test_several_in_a_channel(speech: Samples, inside: tuple[str, ...], speakers: list[str], asked: int) -> None:
-    """Where settings say that several may share a channel, they are told apart within it, and not told how many."""
+def test_several_in_a_channel(speech: Samples, shared: tuple[str, ...], speakers: list[str], asked: int) -> None:
+    """Where several may share a channel, they are told apart within it, however many are in the call."""
     models = simple_models(diarizer=SimpleDiarizer(count=2))
     work = [planned_call(call_ref(hints=CallHints(None, ("agent", "customer"), speakers=2)))]
     talk = np.concatenate([speech, silent(3.0), speech])
     recordings: dict[str, bytes | Exception] = {"call-1": wav(talk, np.roll(talk[::-1], 999))}
-    settings = load_settings(overrides={"diarization": {"inside_channels": inside}})
+    settings = load_settings(overrides={"diarization": {"shared_channels": shared, "min_speakers": 2}})
     (found,) = process(work, fetching(recordings), models, settings)
     assert ("separate", speakers) == (found.layout, list(found.transcript.speakers))
-    assert [None] * asked == models.diarizer.asked
+    assert [1] * asked == models.diarizer.asked
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from talk import milliseconds
 
 from tasks.records import Region, Turn
-from tasks.regions import by_speaker, common_s, merge, together
+from tasks.regions import by_speaker, common_s, merge, together, within_regions
 
 regions = st.lists(
     st.builds(lambda start, length: Region(start / 1000, (start + length) / 1000), milliseconds, st.integers(0, 9000)),
@@ -67,3 +67,15 @@ def test_what_regions_cover_of_a_stretch(found: list[Region], start: int, length
     begin, end = start / 1000, (start + length) / 1000
     plain = sum(max(0.0, min(end, one.end) - max(begin, one.start)) for one in merged)
     assert pytest.approx(plain) == common_s(begin, end, merged)
+
+
+@given(short_turns, regions)
+def test_turns_within_regions(of: list[Turn], found: list[Region]) -> None:
+    """Each moment of a turn that lies in a region stays its speaker's, and no other does."""
+    merged = merge(Region(one.start / 100, one.end / 100) for one in found)
+    inside = within_regions(of, merged)
+    assert list(inside) == sorted(inside)
+    for at in (n / 1000 + 0.0005 for n in range(0, 800, 7)):
+        heard = any(one.start <= at < one.end for one in merged)
+        expected = sorted(one.speaker for one in of if one.start <= at < one.end) if heard else []
+        assert expected == sorted(one.speaker for one in inside if one.start <= at < one.end)

@@ -149,7 +149,7 @@ def test_channels_do_not_cut_a_sentence() -> None:
 def test_an_answer_cuts_between_sentences(first: str, answer_at: float, expected: list[str]) -> None:
     """What the other channel says between two sentences comes between them; mid-sentence it does not cut."""
     spoken = [
-        *said("agent", *words(first), *words("and now", 1.8)),
+        *said("agent", *words(first), *words("and now", 1.6)),
         *said("customer", word("yes", answer_at, answer_at + 0.3), channel=1),
     ]
     assert expected == [item.text for item in to_utterances(spoken, (0, 1), SETTINGS)]
@@ -201,7 +201,7 @@ def test_a_long_utterance_ends_with_its_sentence() -> None:
     """Who talks without pause is cut at the first sentence end after so many seconds."""
     spoken = said(A, *words("one two. " * 40))
     found = to_utterances(spoken, (0,), SETTINGS)
-    assert [52, 28] == [len(item.words) for item in found], "20 s of words of 0.4 s, and then to the end of a sentence"
+    assert [50, 30] == [len(item.words) for item in found], "20 s of words of 0.4 s"
 
 
 def test_confidence_and_measures_of_trust() -> None:

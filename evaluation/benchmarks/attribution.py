@@ -3,7 +3,7 @@
 Calls of one channel are transcribed once; then their words are given to speakers again and again, with another price on
 changes (`tasks.attribute.CHANGE_COST_S`), and by the turns of the reference instead of the diarizer's, which shows what
 is left to the words themselves. cpWER and tcpWER (which also asks words to be where they were said, within 5 s) are
-counted by meeteval, from an environment of its own; cpWER by ours too, and the two must agree.
+counted by meeteval, from an environment of its own; cpWER by ours too.
 
     python -m evaluation.benchmarks.peers install meeteval
     python -m evaluation.benchmarks.attribution FOLDER… --write evaluation/benchmarks/attribution.md
@@ -62,9 +62,9 @@ class Listening(Diarizer):
         self._diarizer = diarizer
         self.found: list[Diarization] = []
 
-    def diarize(self, track: Track, speakers: int | None = None) -> Diarization:
+    def diarize(self, track: Track, speakers: int | None = None, fewest: int | None = None) -> Diarization:
         """As that finds it."""
-        self.found.append(self._diarizer.diarize(track, speakers))
+        self.found.append(self._diarizer.diarize(track, speakers, fewest))
         return self.found[-1]
 
 

@@ -59,11 +59,14 @@ def main(
     models = load_models(settings.models, settings.recognizer, settings.diarization)
     inside: Counter[str] = Counter()
     pipeline: Any = models.diarizer._pipeline  # noqa: SLF001  # its parts are measured
+    if models.bundle.manifest.diarization != "starter":
+        raise typer.BadParameter("the parts of diarization are known of bundle starter alone")
     pipeline.get_segmentations = timed("segmentation", pipeline.get_segmentations, inside)
     pipeline._voices = timed("embeddings", pipeline._voices, inside)  # noqa: SLF001
     files: Sequence[Path] = sorted(folder.glob("*.wav"))
     started = time.monotonic()
-    rows = [found.call for found in transcribe_files(local_calls(files, None, settings), models, settings)]
+    every = [found.call for found in transcribe_files(local_calls(files, None, settings), models, settings)]
+    rows = [row for row in every if row["outcome"] != "failed"]
     wall_s = time.monotonic() - started
     by_layout = {layout: [row for row in rows if row["channel_layout"] == layout] for layout in ("mono", "separate")}
     lines = [
@@ -74,7 +77,7 @@ def main(
     ]
     audio_s = sum(row["duration_s"] for row in rows)
     diarize_s = sum(row["diarize_s"] for row in rows)
-    parts = ", ".join(f"{100 * seconds / diarize_s:.0f} % {name}" for name, seconds in inside.items())
+    parts = ", ".join(f"{100 * seconds / diarize_s:.0f} % is {name}" for name, seconds in inside.items()) or "nothing"
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; bundle {models.bundle.name}, {models.device.compute_type}, models loaded; "
         f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}. Stages are added up over "

@@ -1,9 +1,9 @@
 """The bounds by which voices become speakers: tuned on some recordings, and how flat they lie on others.
 
-What decides on voices (`tasks.voice_clusters.Bounds`) is searched on FOLDER by Optuna, for the least diarization error
-rate at ± 0.25 s, and the best that it finds is held against what we ship. Then each bound is moved to both sides of
-what we ship, on FOLDER and on recordings that nobody tuned on (`--check`): where the rates do not change, the bound
-lies well. Models run once: what they say is kept while other bounds are tried.
+Each bound that decides on voices (`tasks.voice_clusters.Bounds`) is moved to both sides of what we ship, on FOLDER and
+on recordings that nobody tuned on (`--check`): where the rates do not change, it lies well. Then all are searched on
+FOLDER by Optuna, for the least diarization error rate at ± 0.25 s, and the best is held against what we ship. Models
+run once: what they say is kept while other bounds are tried.
 
     python -m evaluation.benchmarks.voice_bounds FOLDER --check FOLDER --write evaluation/benchmarks/voice_bounds.md
 """
@@ -101,6 +101,8 @@ def main(
 
     from tasks.turn_diarization import TurnDiarization
 
+    if twice := {one.name for one in folders} & {one.name for one in check or ()}:
+        raise typer.BadParameter(f"folders are told apart by name, and there are two called {', '.join(twice)}")
     prepare_environment()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(usable_cores())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
@@ -16,13 +16,14 @@ from tasks.attempts import Attempt
 from tasks.audio import PreparedAudio
 from tasks.models import Models
 from tasks.records import Diarization, StageTimings
+from tasks.regions import within_regions
 from tasks.settings import Settings
 
 ALL_CHANNELS = "*"
 
 
-class Diarizing:
-    """Diarizes calls; used as a context, within which calls may be begun.
+class DiarizationQueue:
+    """Diarizes calls; used as a context.
 
     Args:
         models: loaded models.
@@ -31,7 +32,7 @@ class Diarizing:
 
     def __init__(self, models: Models, settings: Settings) -> None:
         self._models = models
-        self._inside = settings.diarization.inside_channels
+        self._shared = settings.diarization.shared_channels
         self._beside = ThreadPoolExecutor(1) if models.device.kind == "cuda" else None
 
     def __enter__(self) -> Self:
@@ -51,30 +52,43 @@ class Diarizing:
             channels = [index for index, regions in enumerate(attempt.regions) if regions]
             attempt.diarization = self._beside.submit(self._diarize, attempt, channels)
 
-    def found(self, attempt: Attempt) -> Mapping[int, Diarization]:
-        """Who speaks when in a call that has been recognised, for each channel that several people may share.
+    def result_of(self, attempt: Attempt) -> Mapping[int, Diarization]:
+        """Who speaks when in a call that has been recognised, by the index of each channel that several may share.
 
-        Whatever went wrong in it is raised here. The time that it took is added to the call's.
+        Whatever went wrong in it is raised here. The time that it took is added to the call's. Nobody asks who speaks
+        where there are no words.
         """
+        segments = attempt.recognition.segments if attempt.recognition else ()
+        if not segments:
+            self.forget(attempt)
+            return {}
         if attempt.diarization:
             found, seconds = attempt.diarization.result()
-        else:  # nobody asks who speaks where there are no words
-            segments = attempt.recognition.segments if attempt.recognition else ()
+        else:
             found, seconds = self._diarize(attempt, sorted({segment.channel for segment in segments}))
         attempt.timings += StageTimings(diarize_s=seconds)
         return found
 
+    def forget(self, attempt: Attempt) -> None:
+        """Give up a call that was begun; once this returns, nothing reads its sound or runs a model for it."""
+        if attempt.diarization and not attempt.diarization.cancel():
+            wait([attempt.diarization])
+
     def _diarize(self, attempt: Attempt, channels: Sequence[int]) -> tuple[Mapping[int, Diarization], float]:
         started = time.monotonic()
         prepared, hints = attempt.sound, attempt.planned.call.hints
-        shared = shared_channels(prepared, channel_speakers(prepared, hints.channel_roles), self._inside)
-        # How many people are in a call says how many share its one channel, and nothing of each of several.
-        speakers = hints.speakers if prepared.layout != "separate" else None
-        found = {
-            index: self._models.diarizer.diarize(prepared.tracks[index], speakers)
-            for index in channels
-            if index in shared
-        }
+        shared = shared_channels(prepared, channel_speakers(prepared, hints.channel_roles), self._shared)
+        diarizer = self._models.diarizer
+        found: dict[int, Diarization] = {}
+        for index in (index for index in channels if index in shared):
+            if prepared.layout != "separate":
+                found[index] = diarizer.diarize(prepared.tracks[index], hints.speakers)
+                continue
+            # How many people are in a call says nothing of how many share each of its channels; and another channel's
+            # voice, which is no speech of this one, is nobody in it.
+            heard = diarizer.diarize(prepared.tracks[index], fewest=1)
+            own = attempt.regions[index]
+            found[index] = Diarization(within_regions(heard.turns, own), within_regions(heard.exclusive, own))
         return found, time.monotonic() - started
 
 
@@ -85,14 +99,14 @@ def channel_speakers(prepared: PreparedAudio, roles: tuple[str, ...]) -> list[st
     ]
 
 
-def shared_channels(prepared: PreparedAudio, names: Sequence[str], inside: Sequence[str]) -> set[int]:
+def shared_channels(prepared: PreparedAudio, names: Sequence[str], shared: Sequence[str]) -> set[int]:
     """The channels in which several people may speak: all of a call that has not one for each, else those named.
 
     Args:
         prepared: the call.
         names: what its channels are called.
-        inside: the names of those that several may share; `*` is any.
+        shared: the names of those that several may share; `*` is any.
     """
     if prepared.layout != "separate":
         return set(range(len(names)))
-    return {index for index, name in enumerate(names) if name in inside or ALL_CHANNELS in inside}
+    return {index for index, name in enumerate(names) if name in shared or ALL_CHANNELS in shared}

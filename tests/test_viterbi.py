@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.paths import cheapest_path
+from tasks.viterbi import cheapest_path
 
 costs = st.lists(
     st.dictionaries(st.sampled_from("abc"), st.integers(0, 9).map(float), min_size=1, max_size=3), max_size=5

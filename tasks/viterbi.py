@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 def cheapest_path(costs: Sequence[Mapping[str, float]], changes: Sequence[float]) -> list[str]:
     """Find the states of which costs and changes add up to least (the Viterbi algorithm).
 
-    Of paths that cost the same, the one is taken that changes less; then the states that are named earlier.
+    At each step a state is kept rather than changed where both cost the same, and of several the first named is taken.
 
     Args:
         costs: for each thing, what each state costs that it may have; at least one.
