@@ -106,7 +106,9 @@ def test_json() -> None:
     assert None not in call.values()
     assert "error" not in call
     assert [item.text for item in TALK] == [item["text"] for item in utterances]
-    assert {"text": "Hello,", "start": 0.5, "end": 0.95, "probability": 0.9} == utterances[0]["words"][0]
+    assert {"text": "Hello,", "start": 0.5, "end": 0.95, "probability": 0.9, "overlap": False} == utterances[0][
+        "words"
+    ][0]
     assert "natürlich 電話" in text("json", *TALK), "letters are written as they are"
 
 

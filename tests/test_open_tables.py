@@ -123,7 +123,9 @@ def _assert_opens(calls: pads.Dataset, utterances: pads.Dataset) -> None:
     assert list(CALL_IDS) == sorted(calls.to_table(filter=of_october)["call_id"].to_pylist())
     table = utterances.to_table(filter=of_october & (pads.field("call_id") == "call-2")).sort_by("index")
     assert list(TEXTS) == table["text"].to_pylist()
-    assert {"text": "guten", "start": 0.0, "end": 0.4, "probability": 0.9} == table["words"][0].as_py()[0]
+    assert {"text": "guten", "start": 0.0, "end": 0.4, "probability": 0.9, "overlap": False} == table["words"][
+        0
+    ].as_py()[0]
     assert b"seconds" in calls.schema.field("duration_s").metadata[b"comment"]
     assert {"2026-09", "2026-10"} == set(calls.to_table(columns=["month"])["month"].to_pylist())
 

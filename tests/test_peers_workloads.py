@@ -66,7 +66,7 @@ def _run(*arguments: str) -> tuple[int, str]:
 
     app = typer.Typer()
     app.command()(main)
-    result = CliRunner().invoke(app, list(arguments))
+    result = CliRunner(env={"COLUMNS": "400"}).invoke(app, list(arguments))
     return result.exit_code, result.output
 
 

@@ -28,8 +28,8 @@ from tasks.models import Models
 from tasks.settings import load_settings, restart_with_huge_pages
 from tasks.whisper import WHOLE_WINDOW_S
 
-PADDINGS_MS = (470, 500, 530)
-WINDOWS_S: Final = (WHOLE_WINDOW_S, 26.0, 16.0, 6.0)
+PADDINGS_MS = (470, 530)
+WINDOWS_S: Final = (WHOLE_WINDOW_S, 16.0, 6.0)
 
 
 def main(
