@@ -26,6 +26,7 @@ OF_RECOGNITION = (
     "languages",
     "many_calls",
     "peers",
+    "peers_large",
 )
 # … and those in docs/speakers.md.
 OF_SPEAKERS = ("diarization", "voice_bounds", "attribution", "stages")

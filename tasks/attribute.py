@@ -141,7 +141,7 @@ def _costs(word: Word, turns: Sequence[Turn], latest: Sequence[float]) -> dict[s
 def _names(spoken: Sequence[SpokenWord], diarization: Diarization, channel: str) -> dict[str, str]:
     """What those speakers of a diarized channel are called who have words in it."""
     heard = {item.speaker for item in spoken}
-    labels = [label for label in by_speaker(diarization.turns) if label in heard]
+    labels = [label for label in by_speaker((*diarization.turns, *diarization.exclusive)) if label in heard]
     if channel == UNKNOWN_SPEAKER:
         return {label: label for label in labels}
     if len(labels) == 1:
