@@ -36,10 +36,10 @@ Encoded = NDArray[Any]
 FRAMES_PER_SECOND = 100
 WHOLE_WINDOW_S = 30.0
 WINDOW_FRAMES = round(WHOLE_WINDOW_S * FRAMES_PER_SECOND)
-# Where windows are shorter, so much silence is left after a chunk at least, in seconds; and they come in steps, as
-# only those of one length share a batch.
+# Windows that chunks are heard in, in seconds. Only chunks with the same window share a batch, so that there are few;
+# and in those that are shorter than the whole one, so much silence is left after a chunk at least.
+WINDOWS_S = (6.0, 10.0, 14.0, 20.0, 26.0, WHOLE_WINDOW_S)
 WINDOW_MARGIN_S = 2.0
-WINDOW_STEP_S = 2.0
 # Whisper's decoder holds 448 tokens; a half each is left to the prompt and to the text.
 MOST_TEXT_TOKENS = 224
 MOST_PROMPT_TOKENS = 200
@@ -211,7 +211,7 @@ class Whisper:
 
 
 def window_frames(seconds: float, least_s: float) -> int:
-    """The frames of the window that a chunk is heard in: the whole one of 30 s, or less for a shorter chunk.
+    """The frames of the window that a chunk is heard in: the next of `WINDOWS_S` that holds it and some silence.
 
     Whisper was trained on windows of 30 s, filled up with silence, and its encoder takes its time by their length,
     whatever they hold. In shorter ones it now and then says a chunk twice.
@@ -220,8 +220,8 @@ def window_frames(seconds: float, least_s: float) -> int:
         seconds: length of the chunk.
         least_s: of a window.
     """
-    spare_s = max(0.0, WHOLE_WINDOW_S - max(least_s, seconds + WINDOW_MARGIN_S))
-    return WINDOW_FRAMES - round(spare_s // WINDOW_STEP_S * WINDOW_STEP_S * FRAMES_PER_SECOND)
+    wanted_s = max(least_s, seconds + WINDOW_MARGIN_S)
+    return round(next((one for one in WINDOWS_S if one >= wanted_s), WHOLE_WINDOW_S) * FRAMES_PER_SECOND)
 
 
 def _on_host(rows: Sequence[NDArray[Any]]) -> ctranslate2.StorageView:
