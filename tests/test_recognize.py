@@ -132,10 +132,10 @@ def test_windows_are_as_long_as_chunks_and_settings_say() -> None:
     """Chunks of like windows share a batch; the setting has the last word; a model nobody measured hears whole ones."""
     calls = [CallSpeech((channel(region(0.0, length)),), CallHints("en")) for length in (3.0, 20.0, 4.0, 25.0, 2.5)]
     for measured_s, setting, windows, batches in (
-        (6.0, None, [2800, 2200, 600, 600, 600], [1, 1, 3]),
+        (6.0, None, [3000, 2600, 600, 600, 600], [1, 1, 3]),
         (6.0, 30.0, [3000] * 5, [5]),
         (30.0, None, [3000] * 5, [5]),
-        (30.0, 14.0, [2800, 2200, 1400, 1400, 1400], [1, 1, 3]),
+        (30.0, 14.0, [3000, 2600, 1400, 1400, 1400], [1, 1, 3]),
     ):
         whisper = ScriptedWhisper()
         chosen = RecognizerSettings(least_window_s=setting)
