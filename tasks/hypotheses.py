@@ -19,7 +19,7 @@ LEAST_LOGPROB = -1.0
 # The same run of up to so many words, so many times in a row, is a loop; people say "no no no".
 LOOP_WORDS = 4
 LOOP_TIMES = 4
-# So many words in a row come twice where a chunk is said twice; people seldom say them so.
+# So many words follow themselves where a chunk is said twice; people seldom say them so.
 TWICE_WORDS = 4
 # Nobody speaks so many words in a second of voice, over so many words.
 MOST_WORDS_PER_S = 7.0
@@ -136,26 +136,17 @@ def why_no_speech(found: Hypothesis, voices: Sequence[Region]) -> str | None:
 
 
 def says_twice(texts: Sequence[str]) -> bool:
-    """Whether a run of `TWICE_WORDS` words comes a second time, anywhere behind the first."""
+    """Whether a run of `TWICE_WORDS` words or more is followed by itself."""
     spoken = _bare(texts)
-    runs: dict[tuple[str, ...], int] = {}
-    return any(
-        index - runs.setdefault(tuple(spoken[index : index + TWICE_WORDS]), index) >= TWICE_WORDS
-        for index in range(len(spoken) - TWICE_WORDS + 1)
-    )
+    return any(_repeats(spoken, length, 2) for length in range(TWICE_WORDS, len(spoken) // 2 + 1))
 
 
 def loops(texts: Sequence[str]) -> bool:
     """Whether a run of words comes several times in a row."""
     spoken = _bare(texts)
-    for length in range(1, LOOP_WORDS + 1):
-        times = LOOP_TIMES if length > 1 else 2 * LOOP_TIMES
-        same = 0
-        for index in range(length, len(spoken)):
-            same = same + 1 if spoken[index] == spoken[index - length] else 0
-            if same >= length * (times - 1):
-                return True
-    return False
+    return any(
+        _repeats(spoken, length, LOOP_TIMES if length > 1 else 2 * LOOP_TIMES) for length in range(1, LOOP_WORDS + 1)
+    )
 
 
 def unsupported(words: Sequence[Word], voices: Sequence[Region]) -> list[Word]:
@@ -192,6 +183,16 @@ def uncovered(regions: Sequence[Region], words: Sequence[Word], margin_s: float)
         if start < region.end:
             found.append(Region(start, region.end))
     return found
+
+
+def _repeats(spoken: Sequence[str], length: int, times: int) -> bool:
+    """Whether a run of so many words comes so many times in a row."""
+    same = 0
+    for index in range(length, len(spoken)):
+        same = same + 1 if spoken[index] == spoken[index - length] else 0
+        if same >= length * (times - 1):
+            return True
+    return False
 
 
 def _bare(texts: Sequence[str]) -> list[str]:
