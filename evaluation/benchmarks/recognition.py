@@ -126,8 +126,9 @@ def main(
         for program in known.values():
             program(pile[:1])  # everything has been used once
         lines = [
-            "| workload | program | RTFx median (range) | ours is faster by, median (range) | WER % | del % |",
-            "| --- | --- | ---: | ---: | ---: | ---: |",
+            "| workload | program | RTFx median (range) | ours is faster by, median (range) | CPU time by ours, median "
+            "| WER % | del % |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         for workload, tracks in workloads.items():
             references = [one.texts for one in recordings] if tracks is whole else None
@@ -137,7 +138,8 @@ def main(
         f"{datetime.now(UTC):%Y-%m-%d}; {rounds} rounds; Whisper of bundle {settings.models.bundle}, int8, beam "
         f"{settings.recognizer.beam_size}, word times, language given; {open_device('cpu').name}, {usable_cores()} "
         f"cores, Python {platform.python_version()}. Detection of speech, features, encoding, decoding and alignment "
-        "are timed; loading is not. The machine is shared: read the ratios, taken round by round."
+        "are timed; loading is not. The machine is shared: read the ratios, taken round by round; that of CPU time depends "
+        "least on who else is on it."
     )
     text = "\n".join([*lines, "", note]) + "\n"
     typer.echo(text)
@@ -155,13 +157,15 @@ def measure(
     """Lines of the table for one workload; WER where there are references."""
     audio_s = sum(track.duration_s for track in tracks)
     times: dict[str, list[float]] = {name: [] for name in known}
+    computing: dict[str, list[float]] = {name: [] for name in known}
     texts: dict[str, list[Texts]] = {}
     for number in range(rounds):
         names = list(known) if number % 2 == 0 else list(reversed(known))
         for name in names:
-            started = time.monotonic()
+            started, computed = time.monotonic(), time.process_time()
             texts[name] = known[name](tracks)
             times[name].append(time.monotonic() - started)
+            computing[name].append(time.process_time() - computed)
     lines = []
     for name, spent in times.items():
         ratios = [other / mine for other, mine in zip(spent, times["ours"], strict=True)]
@@ -172,7 +176,9 @@ def measure(
         deleted = f"{100 * errors.deletions / errors.reference_words:.1f}" if references else ""
         speed = f"{audio_s / median(spent):.1f} ({audio_s / max(spent):.1f} to {audio_s / min(spent):.1f})"
         faster = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if name != "ours" else ""
-        lines.append(f"| {workload} | {name} | {speed} | {faster} | {wer} | {deleted} |")
+        work = median(other / mine for other, mine in zip(computing[name], computing["ours"], strict=True))
+        cpu = f"{work:.2f}" if name != "ours" else ""
+        lines.append(f"| {workload} | {name} | {speed} | {faster} | {cpu} | {wer} | {deleted} |")
     return lines
 
 
