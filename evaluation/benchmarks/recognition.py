@@ -38,6 +38,13 @@ from tasks.vad import find_speech
 
 LIMITS = DecodeOptions(max_duration_s=7200, max_output_bytes=10**10)
 LANGUAGE = "en"
+COLUMNS = (
+    "RTFx median (range)",
+    "ours is faster by, median (range)",
+    "CPU time by that of ours, median",
+    "WER %",
+    "del %",
+)
 Texts = list[str]
 Program = Callable[[Sequence[Track]], list[Texts]]
 """Hears tracks; gives the texts found in each."""
@@ -126,9 +133,8 @@ def main(
         for program in known.values():
             program(pile[:1])  # everything has been used once
         lines = [
-            "| workload | program | RTFx median (range) | ours is faster by, median (range) | CPU time by ours, median "
-            "| WER % | del % |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+            f"| workload | program | {' | '.join(COLUMNS)} |",
+            f"| --- | --- |{' ---: |' * len(COLUMNS)}",
         ]
         for workload, tracks in workloads.items():
             references = [one.texts for one in recordings] if tracks is whole else None
@@ -138,8 +144,8 @@ def main(
         f"{datetime.now(UTC):%Y-%m-%d}; {rounds} rounds; Whisper of bundle {settings.models.bundle}, int8, beam "
         f"{settings.recognizer.beam_size}, word times, language given; {open_device('cpu').name}, {usable_cores()} "
         f"cores, Python {platform.python_version()}. Detection of speech, features, encoding, decoding and alignment "
-        "are timed; loading is not. The machine is shared: read the ratios, taken round by round; that of CPU time depends "
-        "least on who else is on it."
+        "are timed; loading is not. The machine is shared: read the ratios, taken round by round; that of CPU time "
+        "depends least on who else is on it."
     )
     text = "\n".join([*lines, "", note]) + "\n"
     typer.echo(text)
