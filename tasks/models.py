@@ -29,8 +29,8 @@ from tasks.whisper import WHOLE_WINDOW_S, Whisper
 MOST_WORKERS = 4
 # Whisper's decoder layers by the dimension of the model (tiny, base, small, medium, large); turbo has fewer than large.
 DECODER_LAYERS = {384: 4, 512: 6, 768: 12, 1024: 24, 1280: 32}
-# Bundles whose recogniser was measured to lose no words in windows shorter than the 30 s it was trained on, and the
-# shortest at which that holds, in seconds (evaluation/benchmarks/windows.md).
+# Bundles whose recogniser was measured in windows shorter than the 30 s it was trained on to lose no more words than
+# with other settings, and the shortest at which that holds, in seconds (evaluation/benchmarks/windows.md).
 LEAST_WINDOWS_S = {"starter": 6.0}
 
 

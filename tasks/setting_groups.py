@@ -226,8 +226,7 @@ class RecognizerSettings(Group):
         ge=4,
         le=30,
         description="Shortest window in which a chunk is heard, in seconds: windows are at least 2 s longer than their "
-        "chunk; 30: all are whole. Default: 6 with bundle `starter`, where that was measured to cost no words; else "
-        "30.",
+        "chunk; 30: all are whole. Default: 6 with bundle `starter`, where that was measured; else 30.",
     )
     hot_words: tuple[str, ...] = Field(
         (), description="Names and terms that may be said in any call, for the recogniser to prefer."
