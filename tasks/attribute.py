@@ -67,8 +67,8 @@ def attribute(
         spoken = attribute_by_turns(own, diarization.exclusive, otherwise=speakers[channel])
         names = _names(spoken, diarization, speakers[channel])
         found[channel] = [replace(item, speaker=names.get(item.speaker, item.speaker)) for item in spoken]
-        talks[channel] = _talks(found[channel], [replace(turn, speaker=names[turn.speaker]) for turn in
-                                                 diarization.turns if turn.speaker in names])  # fmt: skip
+        named = [replace(turn, speaker=names[turn.speaker]) for turn in diarization.turns if turn.speaker in names]
+        talks[channel] = _talks(found[channel], named)
     in_order = {channel: iter(_marked(channel, words, talks)) for channel, words in found.items()}
     return Attribution(
         words=tuple(next(in_order[segment.channel]) for segment in segments for _ in segment.words),

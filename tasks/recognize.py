@@ -2,10 +2,9 @@
 
 Every channel's speech is cut into chunks; those of all calls of a pile are encoded, their languages found and smoothed
 over each call, and their texts decoded and aligned, each step in batches of like length. What a short window has
-garbled is heard anew in a whole one; what is suspicious then is decoded
-again in other ways (`tasks.second_chances`), and what was written where nobody speaks is set aside. What a chunk is
-recognised as does not depend on what else is in its batches: on the CPU to the last bit, on a GPU but for the rounding
-of sums, which may turn a word now and then.
+garbled is heard anew in a whole one; what is suspicious then is decoded again in other ways (`tasks.second_chances`),
+and what was written where nobody speaks is set aside. What a chunk is recognised as does not depend on what else is in
+its batches: on the CPU to the last bit, on a GPU but for the rounding of sums, which may turn a word now and then.
 """
 
 from __future__ import annotations

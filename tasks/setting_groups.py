@@ -225,8 +225,9 @@ class RecognizerSettings(Group):
         None,
         ge=4,
         le=30,
-        description="Shortest window in which a chunk is heard, in seconds: windows are at least 2 s longer than their "
-        "chunk; 30: all are whole. Default: 6 with bundle `starter`, where that was measured; else 30.",
+        description="Shortest window in which a chunk is heard, in seconds. There are windows of 6, 10, 14, 20, 26 and "
+        "30 s; a chunk is heard in the next that leaves 2 s of silence after it. 30: all are whole. Default: 6 with "
+        "bundle `starter`, where that was measured; else 30.",
     )
     hot_words: tuple[str, ...] = Field(
         (), description="Names and terms that may be said in any call, for the recogniser to prefer."

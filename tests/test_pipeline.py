@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -305,7 +306,7 @@ def test_calls_are_diarized_beside_recognition_on_a_gpu(speech: Samples, kind: s
     recognizer = SimpleRecognizer(before=recognizing)
     recognizer.prove = lambda: None  # type: ignore[attr-defined]  # asked on cuda after a library failed a call
     diarizer = SimpleDiarizer(before=diarizing)
-    diarizer.prove = lambda: None  # type: ignore[attr-defined]
+    diarizer.prove = lambda: None  # type: ignore[attr-defined]  # the same
     models = replace(simple_models(recognizer, diarizer), device=Device(kind, 0, "a test", "float16"))
     found = processed({"call-1": wav(speech), "call-2": wav(speech)}, models)
     assert ["transcribed", "failed"] == [item.kind for item in found]
@@ -313,6 +314,29 @@ def test_calls_are_diarized_beside_recognition_on_a_gpu(speech: Samples, kind: s
     assert found[0].timings.diarize_s > 0
     main = threading.current_thread().name
     assert [kind == "cpu"] * 2 == [name == main for name in threads]
+
+
+def test_a_call_that_failed_is_let_go_before_its_sound_is(speech: Samples) -> None:
+    """What is diarized beside recognition for a call that fails there has ended when its files are removed."""
+    ends: list[bool] = []
+    began = threading.Event()
+
+    def diarizing(track: Track) -> None:
+        began.set()
+        time.sleep(0.3)
+        ends.append(track.path.exists())
+
+    def recognizing(_: Track) -> None:
+        assert began.wait(10)
+        message = "broke"
+        raise RuntimeError(message)
+
+    recognizer, diarizer = SimpleRecognizer(before=recognizing), SimpleDiarizer(before=diarizing)
+    recognizer.prove = lambda: ends.append(True)  # type: ignore[attr-defined]  # asked on cuda, and only after that
+    diarizer.prove = lambda: None  # type: ignore[attr-defined]  # the same
+    models = replace(simple_models(recognizer, diarizer), device=Device("cuda", 0, "a test", "float16"))
+    (found,) = processed({"call-1": wav(speech)}, models)
+    assert ("failed", [True, True]) == (found.kind, ends)
 
 
 def test_the_channel_that_is_heard_is_the_files(speech: Samples) -> None:

@@ -73,7 +73,7 @@ def error_rate(pipeline: Any, values: Values, kept: Sequence[KeptCall], bounds: 
     return float(abs(metric)), right
 
 
-def search(pipeline: Any, kept: Sequence[KeptCall], bounds: Mapping[str, int], trials: int) -> Values:  # noqa: ANN401
+def search(pipeline: Any, kept: Sequence[KeptCall], bounds: Mapping[str, int], trials: int) -> Values:  # noqa: ANN401  # the same
     """The bounds of least error, by Optuna's default search; the same every time."""
     import optuna
 
