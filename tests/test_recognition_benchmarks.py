@@ -10,6 +10,7 @@ from evaluation.benchmarks import hot_words, languages, many_calls
 from evaluation.benchmarks.hot_words import Heard, judge, occurrences, terms_of
 from evaluation.benchmarks.languages import Detected, find_named, in_time, named_language, wrong_ones
 from evaluation.benchmarks.many_calls import Cost, cut, demo_sounds, make_calls, planned, samples_at, table
+from evaluation.benchmarks.publish import publish
 from evaluation.formats import ReferenceEntity
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.rates import EntityCounts
@@ -198,3 +199,11 @@ def test_memory_is_read_in_bytes() -> None:
     """The most is at least today's, and Python takes more than a megabyte."""
     now = many_calls.resident("VmRSS")
     assert 1_000_000 < now <= many_calls.resident("VmHWM")
+
+
+def test_a_result_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, and below it how it was made; the same in the file, where one is asked for."""
+    publish(["| a |", "| --- |"], "2026-11-26; here.", tmp_path / "table.md")
+    assert "| a |\n| --- |\n\n2026-11-26; here.\n" == (tmp_path / "table.md").read_text()
+    publish(["| a |", "| --- |"], "2026-11-26; here.", None)
+    assert 2 * ("| a |\n| --- |\n\n2026-11-26; here.\n" + "\n") == capsys.readouterr().out

@@ -26,6 +26,7 @@ import typer
 
 from evaluation.benchmarks.diarization import find_calls
 from evaluation.benchmarks.peers_programs import MEETEVAL
+from evaluation.benchmarks.publish import publish
 from evaluation.hypotheses import HypothesisUtterance, Spoken
 from evaluation.normalise import NORMALISER, normalise
 from evaluation.references import Reference, StmLine, collect_references, serialise_stm
@@ -175,10 +176,7 @@ def main(
         f"Python {platform.python_version()}. {NORMALISER}. {', '.join(MEETEVAL.requirements)}; tcpWER within "
         f"{COLLAR_S} s. Words of one speaker in a row are scored as one utterance."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import typer
 
 from evaluation.benchmarks.calibrate import Recording, find_recordings
 from evaluation.benchmarks.one_speaker import load
+from evaluation.benchmarks.publish import publish
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import NORMALISER, normalised_words
 from evaluation.rates import ErrorCounts
@@ -88,10 +89,7 @@ def main(
         f"detected; bundle {models.bundle.name}, {models.device.compute_type}; {models.device.name}, {usable_cores()} "
         f"cores, Python {platform.python_version()}. {NORMALISER}."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":

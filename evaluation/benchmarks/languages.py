@@ -21,6 +21,7 @@ import typer
 
 from evaluation.benchmarks.calibrate import AUDIO
 from evaluation.benchmarks.one_speaker import load
+from evaluation.benchmarks.publish import publish
 from evaluation.report import percent
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
@@ -127,10 +128,7 @@ def main(
         f"{datetime.now(UTC):%Y-%m-%d}; bundle {models.bundle.name}, {models.device.compute_type}; "
         f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}. {' '.join(notes)}"
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":

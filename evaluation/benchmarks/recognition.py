@@ -21,6 +21,7 @@ import numpy as np
 import typer
 
 from evaluation.benchmarks.calibrate import find_recordings
+from evaluation.benchmarks.publish import publish
 from evaluation.normalise import normalised_words
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent
@@ -147,10 +148,7 @@ def main(
         "are timed; loading is not. The machine is shared: read the ratios, taken round by round; that of CPU time "
         "depends least on who else is on it."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 def measure(

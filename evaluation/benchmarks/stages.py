@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from evaluation.benchmarks.publish import publish
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import load_models
@@ -84,10 +85,7 @@ def main(
         f"calls; loading (with speech detection) runs beside the models, so that the run took {wall_s:.1f} s "
         f"({audio_s / wall_s:.1f} times real time). Of diarization, {parts}. The machine is shared: read the shares."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from evaluation.benchmarks.diarization import COLLAR_S, Call, annotated, find_calls, load
+from evaluation.benchmarks.publish import publish
 from tasks.bundles import open_bundle
 from tasks.devices import open_device, usable_cores
 from tasks.diarize import starter_pipeline
@@ -153,10 +154,7 @@ def main(
         f"speakers. Shipped: {held}. Found: {found}. Searched between {searched}. Models of bundle starter, "
         f"{open_device('cpu').name}, {usable_cores()} cores, Python {platform.python_version()}."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import typer
 from evaluation.benchmarks.calibrate import find_recordings
 from evaluation.benchmarks.chunking import score
 from evaluation.benchmarks.one_speaker import load
+from evaluation.benchmarks.publish import publish
 from evaluation.normalise import NORMALISER
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent
@@ -75,10 +76,7 @@ def main(
         f"{usable_cores()} cores, Python {platform.python_version()}. {NORMALISER}. Time is that of whole runs, models "
         "loaded; the machine is shared."
     )
-    text = "\n".join([*lines, "", note]) + "\n"
-    typer.echo(text)
-    if write is not None:
-        write.write_text(text, encoding="utf-8")
+    publish(lines, note, write)
 
 
 if __name__ == "__main__":
