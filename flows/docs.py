@@ -29,7 +29,7 @@ OF_RECOGNITION = (
     "peers_large",
 )
 # … and those in docs/speakers.md.
-OF_SPEAKERS = ("diarization", "voice_bounds", "attribution", "stages")
+OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stages")
 
 
 def tables() -> dict[Path, dict[str, str]]:

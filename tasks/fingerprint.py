@@ -10,7 +10,7 @@ from tasks.records import CallHints, Provenance
 from tasks.settings import Settings
 
 # Raise by hand when the code may give another transcript from the same audio and settings.
-STAGES_VERSION = 6
+STAGES_VERSION = 7
 RECOGNIZER_KIND = "faster-whisper"
 # Settings of the recogniser that change its speed alone.
 SPEED_SETTINGS = frozenset({"cpu_threads", "batch_size", "feature_threads"})

@@ -31,10 +31,10 @@ class Bounds:
             least this.
     """
 
-    plain_turn_s: float = 1.0
+    plain_turn_s: float = 1.2
     least_talk_s: float = 2.0
     own_distance: float = 0.25
-    least_silhouette: float = 0.27
+    least_silhouette: float = 0.3
 
 
 DEFAULT_BOUNDS = Bounds()

@@ -1,11 +1,14 @@
-"""The bounds by which voices become speakers: tuned on some recordings, and how flat they lie on others.
+r"""The bounds by which voices become speakers: tuned on some recordings, and how flat they lie on others.
 
 Each bound that decides on voices (`tasks.voice_clusters.Bounds`) is moved to both sides of what we ship, on FOLDER and
 on recordings that nobody tuned on (`--check`): where the rates do not change, it lies well. Then all are searched on
-FOLDER by Optuna, for the least diarization error rate at ± 0.25 s, and the best is held against what we ship. Models
-run once: what they say is kept while other bounds are tried.
+FOLDER by Optuna, for the least diarization error rate at ± 0.25 s, and the best is held against what we ship. In the
+folder `--single`, every channel of every recording of two channels is one speaker's, and is to be found so. Everything
+is heard from several starts, because the windows of the models then lie differently. Models run once: what they say is
+kept while other bounds are tried.
 
-    python -m evaluation.benchmarks.voice_bounds FOLDER --check FOLDER --write evaluation/benchmarks/voice_bounds.md
+    python -m evaluation.benchmarks.voice_bounds FOLDER --check FOLDER --single FOLDER \
+        --write evaluation/benchmarks/voice_bounds.md
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,12 +30,13 @@ from tasks.bundles import open_bundle
 from tasks.devices import open_device, usable_cores
 from tasks.diarize import starter_pipeline
 from tasks.settings import Settings, load_settings, prepare_environment
-from tasks.tracks import MODEL_SAMPLING_RATE
+from tasks.tracks import MODEL_SAMPLING_RATE, Track
 from tasks.voice_clusters import DEFAULT_BOUNDS
 
 FACTORS: Final = (0.7, 0.9, 1.0, 1.1, 1.3)
 TRIALS: Final = 100
 SEED: Final = 0
+STARTS_S: Final = (0.0, 0.4, 0.8)
 
 Values = Mapping[str, float]
 """The bounds by name."""
@@ -40,25 +44,38 @@ Values = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class KeptCall:
-    """A recording as pyannote.audio takes it, with what its models said of it, and what is right."""
+    """A recording from one start on, as pyannote.audio takes it, what its models said of it, and what is right."""
 
-    call: Call
+    folder: str
+    speakers: int
     file: dict[str, Any]
     reference: Any
     scored: Any
 
 
 def keep(calls: Sequence[Call], scratch: Path, settings: Settings) -> list[KeptCall]:
-    """Load recordings into memory."""
-    import torch
-
+    """Load recordings into memory, each from every start."""
     kept: list[KeptCall] = []
     for number, call in enumerate(calls):
         track = load(call.path, scratch / str(number), settings)[0]
-        sound = torch.from_numpy(track.read()[None])
-        file = {"waveform": sound, "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
-        kept.append(KeptCall(call, file, *annotated(call, track.duration_s)))
+        for start_s in STARTS_S:
+            reference, scored = annotated(from_start(call, track.duration_s, start_s), track.duration_s - start_s)
+            kept.append(KeptCall(call.folder, call.speakers, _file(track, start_s), reference, scored))
     return kept
+
+
+def from_start(call: Call, duration_s: float, start_s: float) -> Call:
+    """What is right of a recording of which the first seconds are left out."""
+    turns = [replace(turn, start=turn.start - start_s, end=turn.end - start_s) for turn in call.turns]
+    scored = [(max(0.0, start - start_s), end - start_s) for start, end in call.scored or ((0.0, duration_s),)]
+    return replace(call, turns=tuple(turns), scored=tuple(scored))
+
+
+def keep_single(folder: Path, scratch: Path, settings: Settings) -> list[dict[str, Any]]:
+    """Load every channel of the recordings of two channels, each from every start."""
+    paths = sorted(folder.glob("*.stereo.wav"))
+    tracks = [track for path in paths for track in load(path, scratch / path.stem, settings)]
+    return [_file(track, start_s) for track in tracks for start_s in STARTS_S]
 
 
 def error_rate(pipeline: Any, values: Values, kept: Sequence[KeptCall], bounds: Mapping[str, int]) -> tuple[float, int]:  # noqa: ANN401  # pyannote has no types
@@ -70,8 +87,14 @@ def error_rate(pipeline: Any, values: Values, kept: Sequence[KeptCall], bounds: 
     for one in kept:
         found = pipeline.apply(one.file, **bounds).speaker_diarization
         metric(one.reference, found, uem=one.scored)
-        right += len(found.labels()) == one.call.speakers
+        right += len(found.labels()) == one.speakers
     return float(abs(metric)), right
+
+
+def count_single(pipeline: Any, values: Values, files: Sequence[dict[str, Any]], bounds: Mapping[str, int]) -> int:  # noqa: ANN401  # the same
+    """In how many recordings of one speaker one is found."""
+    pipeline.instantiate({"voices": dict(values)})
+    return sum(len(pipeline.apply(file, **bounds).speaker_diarization.labels()) <= 1 for file in files)
 
 
 def search(pipeline: Any, kept: Sequence[KeptCall], bounds: Mapping[str, int], trials: int) -> Values:  # noqa: ANN401  # the same
@@ -94,6 +117,7 @@ def search(pipeline: Any, kept: Sequence[KeptCall], bounds: Mapping[str, int], t
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Recordings with RTTM files to tune on.")],
     check: Annotated[list[Path] | None, typer.Option(help="Further ones, on which nothing is tuned.")] = None,
+    single: Annotated[Path | None, typer.Option(help="Folder of recordings with a speaker on each channel.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Bounds that are tried.")] = TRIALS,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
@@ -117,21 +141,27 @@ def main(
     shipped = asdict(DEFAULT_BOUNDS)
     with TemporaryDirectory() as scratch:
         kept = keep(find_calls([*folders, *(check or ())]), Path(scratch), settings)
-    names = list(dict.fromkeys(one.call.folder for one in kept))
+        alone = keep_single(single, Path(scratch), settings) if single else []
+    names = list(dict.fromkeys(one.folder for one in kept))
     tuned_on = {folder.name for folder in folders}
 
     def row(way: str, values: Values) -> str:
         cells = []
         for name in names:
-            own = [one for one in kept if one.call.folder == name]
+            own = [one for one in kept if one.folder == name]
             rate, right = error_rate(pipeline, values, own, bounds)
             cells.append(f"{100 * rate:.1f}, {right} of {len(own)}")
+        if alone:
+            cells.append(f"{count_single(pipeline, values, alone, bounds)} of {len(alone)}")
         typer.echo(f"{way}: {'; '.join(cells)}", err=True)
         return f"| {way} | {' | '.join(cells)} |"
 
+    columns = [name + (" (tuned on)" if name in tuned_on else "") for name in names]
+    if alone:
+        columns.append("one speaker")
     lines = [
-        f"| bounds | {' | '.join(name + (' (tuned on)' if name in tuned_on else '') for name in names)} |",
-        f"| --- |{' ---: |' * len(names)}",
+        f"| bounds | {' | '.join(columns)} |",
+        f"| --- |{' ---: |' * len(columns)}",
         row("as shipped", shipped),
     ]
     for name, value in shipped.items():
@@ -143,7 +173,7 @@ def main(
             lines.append(
                 row(f"all by {100 * factor - 100:+.0f} %", {key: factor * held for key, held in shipped.items()})
             )
-    best = search(pipeline, [one for one in kept if one.call.folder in tuned_on], bounds, trials)
+    best = search(pipeline, [one for one in kept if one.folder in tuned_on], bounds, trials)
     found = ", ".join(f"{name} {value:.3g}" for name, value in best.items())
     held = ", ".join(f"{name} {value:g}" for name, value in shipped.items())
     searched = ", ".join(f"{name} {one.low:g} and {one.high:g}" for name, one in ranges.items())
@@ -151,10 +181,19 @@ def main(
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; DER % at ± 0.25 s (pyannote.metrics, overlap scored), and on how many "
         f"recordings the number of speakers is right, between {bounds['min_speakers']} and {bounds['max_speakers']} "
-        f"speakers. Shipped: {held}. Found: {found}. Searched between {searched}. Models of bundle starter, "
+        f"speakers; each is heard from {len(STARTS_S)} starts. "
+        f"Shipped: {held}. Found: {found}. Searched between {searched}. Models of bundle starter, "
         f"{open_device('cpu').name}, {usable_cores()} cores, Python {platform.python_version()}."
     )
     publish(lines, note, write)
+
+
+def _file(track: Track, start_s: float) -> dict[str, Any]:
+    """A track from a start on, as pyannote.audio takes it."""
+    import torch
+
+    sound = torch.from_numpy(track.read(round(start_s * MODEL_SAMPLING_RATE))[None])
+    return {"waveform": sound, "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
 
 
 if __name__ == "__main__":
