@@ -12,7 +12,7 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,16 +80,24 @@ class DataSet:
             return decided
         return shards
 
-    def read_calls(self, month: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """Every row of `calls` of a month, all columns or some."""
+    def read_shards(self, month: str, columns: Sequence[str] | None = None) -> Iterator[list[Row]]:
+        """The rows of `calls` of a month, shard by shard in order, all columns or some."""
         shards = self.shards(month) or 0
-        tables = [self._read("calls", month, shard, shards).table for shard in range(shards)]
-        return [row for table in tables for row in (table.select(columns) if columns else table).to_pylist()]
+        for shard in range(shards):
+            table = self._read("calls", month, shard, shards).table
+            yield (table.select(columns) if columns else table).to_pylist()
 
-    def erased_calls(self, month: str) -> frozenset[str]:
-        """The call_ids of a month that were erased: they are no work, and must not return."""
-        shards = self.shards(month) or 0
-        return frozenset().union(*(self._erased(month, shard, shards) for shard in range(shards)))
+    def read_calls(self, month: str, columns: Sequence[str] | None = None) -> list[Row]:
+        """Every row of `calls` of a month, all columns or some; `read_shards` holds one shard at a time."""
+        return [row for rows in self.read_shards(month, columns) for row in rows]
+
+    def erased(self, month: str, shard: int, shards: int) -> frozenset[str]:
+        """The call_ids of a shard that were erased: they are no work, and must not return."""
+        try:
+            content = self.storage.get(tombstone_key(month, shard, shards)).data
+        except ObjectVanished:
+            return frozenset()
+        return frozenset(json.loads(content)["call_ids"])
 
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
@@ -118,7 +126,7 @@ class DataSet:
     def _commit_once(self, month: str, shard: int, shards: int, changes: Sequence[Change]) -> None:
         calls = self._read("calls", month, shard, shards)
         utterances = self._read("utterances", month, shard, shards)
-        erased = self._erased(month, shard, shards)
+        erased = self.erased(month, shard, shards)
 
         standing: dict[str, Row] = {row["call_id"]: row for row in calls.table.to_pylist()}
         merged, added = merge_changes(standing, changes, erased)
@@ -164,14 +172,6 @@ class DataSet:
             if found is None or write_id_of(found.data) != write_id:
                 raise
             return found.info.etag
-
-    def _erased(self, month: str, shard: int, shards: int) -> frozenset[str]:
-        """The call_ids of a shard that were erased and must not return."""
-        try:
-            content = self.storage.get(tombstone_key(month, shard, shards)).data
-        except ObjectVanished:
-            return frozenset()
-        return frozenset(json.loads(content)["call_ids"])
 
 
 def tombstone_key(month: str, shard: int, shards: int) -> str:

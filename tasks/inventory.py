@@ -29,21 +29,19 @@ _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a month of the archive holds.
+    """What a month of the archive holds, or the part of it that is one shard.
 
-    `calls` have a call_id of their own. `ambiguous` holds those whose call_id several objects claim. `unmatched` are
-    keys under the month's prefix that the key template cannot read.
+    `calls` have a call_id of their own. `ambiguous` holds those whose call_id several objects claim.
     """
 
     month: str
     calls: tuple[CallRef, ...]
     ambiguous: tuple[tuple[CallRef, ...], ...]
-    unmatched: tuple[str, ...]
 
     @property
-    def objects(self) -> int:
-        """How many objects lie under the month's prefix."""
-        return len(self.calls) + sum(len(group) for group in self.ambiguous) + len(self.unmatched)
+    def call_ids(self) -> frozenset[str]:
+        """Every call_id that an object claims."""
+        return frozenset(call.call_id for call in self.calls) | {group[0].call_id for group in self.ambiguous}
 
 
 def check_month(month: str) -> str:
@@ -64,25 +62,32 @@ def previous_month(now: datetime) -> str:
     return f"{year:04d}-{month:02d}"
 
 
-def take_inventory(storage: Storage, month: str, settings: ArchiveSettings) -> Inventory:
-    """List a month of the archive and tell apart what can be transcribed and what only be accounted for.
+def read_archive(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
+    """List a month of the archive: each call with its key, and None with each key that the template cannot read.
 
     Raises:
         StorageRefused: the archive cannot be listed.
     """
+    pattern = template_pattern(settings.key_template)
+    hints = settings.hints()
+    for info in storage.list(month_prefix(settings.key_template, month)):
+        match = pattern.fullmatch(info.key) if _is_text(info.key) else None
+        if match is None:
+            yield None, info.key
+        elif f"{match['year']}-{match['month']}" == month:
+            yield _call(storage, info, match.groupdict(), month, hints, settings.timezone), info.key
+
+
+def group_calls(month: str, calls: Iterable[CallRef]) -> Inventory:
+    """Tell apart the calls that have a call_id of their own, and those that share one; in order of call_id."""
     by_id: defaultdict[str, list[CallRef]] = defaultdict(list)
-    unmatched: list[str] = []
-    for call, key in _read_keys(storage, month, settings):
-        if call is None:
-            unmatched.append(key)
-        else:
-            by_id[call.call_id].append(call)
+    for call in calls:
+        by_id[call.call_id].append(call)
     groups = sorted(by_id.items())
     return Inventory(
         month=month,
         calls=tuple(group[0] for _, group in groups if len(group) == 1),
         ambiguous=tuple(tuple(group) for _, group in groups if len(group) > 1),
-        unmatched=tuple(sorted(unmatched)),
     )
 
 
@@ -109,17 +114,6 @@ def template_pattern(template: str) -> re.Pattern[str]:
         position = match.end()
     parts.append(re.escape(template[position:]))
     return re.compile("".join(parts))
-
-
-def _read_keys(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
-    pattern = template_pattern(settings.key_template)
-    hints = settings.hints()
-    for info in storage.list(month_prefix(settings.key_template, month)):
-        match = pattern.fullmatch(info.key) if _is_text(info.key) else None
-        if match is None:
-            yield None, info.key
-        elif f"{match['year']}-{match['month']}" == month:
-            yield _call(storage, info, match.groupdict(), month, hints, settings.timezone), info.key
 
 
 def _is_text(key: str) -> bool:

@@ -6,24 +6,38 @@ sort by it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import groupby
 from typing import Any
 
 from tasks.dataset import DataSet
-from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
-from tasks.inventory import Inventory
-from tasks.records import PlannedCall, RecognitionCounts
+from tasks.errors import AmbiguousCallId, ObjectVanished, PreconditionFailed, SettingsError
+from tasks.records import CallRef, PlannedCall, RecognitionCounts
 from tasks.rows import planned_calls, planned_rows
 from tasks.schemas import PLANNED, Row
 from tasks.storage import Storage
 from tasks.tables import from_parquet, table_of, to_parquet
+
+# What `reconcile` wants to know of a row.
+RECONCILED_COLUMNS = (
+    "call_id",
+    "run_id",
+    "outcome",
+    "error_code",
+    "duration_s",
+    "audio_sha256",
+    "audio_etag",
+    "fingerprint",
+    "recognition",
+    "last_attempt_run_id",
+    "last_attempt_error_code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class RunHead:
     ambiguous: int
     unmatched: int
     reasons: dict[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,7 @@ class RunSummary:
         erased: objects of calls that were erased, and are not transcribed again.
         ambiguous: objects whose call_id others claim too.
         unmatched: objects whose key the template does not read.
+        removed: calls whose object is no longer in the archive; their rows are kept.
         other_fingerprints: calls whose outcome stands under other settings or models than today's.
         missing: calls that were planned and have no row; 0 unless a job did not finish.
         audio_s: seconds of audio that this run transcribed or found silent.
@@ -96,6 +113,7 @@ class RunSummary:
     wall_s: float
     jobs: int
     recognition: dict[str, int] = field(default_factory=dict)
+    removed: int = 0
 
     @property
     def failed(self) -> int:
@@ -140,18 +158,13 @@ def new_run_id(now: datetime | None = None) -> str:
     return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
 
 
-def inventory_digest(inventory: Inventory) -> str:
-    """SHA-256 over the sorted lines `<key> <etag>` of every object of an inventory."""
-    calls = [*inventory.calls, *(call for group in inventory.ambiguous for call in group)]
-    lines = sorted([f"{call.key} {call.etag}" for call in calls] + [f"{key} -" for key in inventory.unmatched])
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+def write_job(storage: Storage, run_id: str, number: int, job: Sequence[PlannedCall]) -> None:
+    """Write one job of a plan, before the head that makes it a run."""
+    _put_new(storage, _part_key(run_id, number), to_parquet(table_of(planned_rows(job), PLANNED)))
 
 
-def write_plan(storage: Storage, head: RunHead, jobs: Sequence[Sequence[PlannedCall]]) -> None:
-    """Write a run's plan: the parts first, then the head that makes it a run."""
-    for number, job in enumerate(jobs, start=1):
-        content = to_parquet(table_of(planned_rows(job), PLANNED))
-        _put_new(storage, _part_key(head.run_id, number), content)
+def write_head(storage: Storage, head: RunHead) -> None:
+    """Write the head of a plan, when all its jobs are written: from here on there is a run."""
     _put_new(storage, _head_key(head.run_id), _json(asdict(head)))
 
 
@@ -183,65 +196,104 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
     return planned_calls(from_parquet(content, PLANNED).to_pylist())
 
 
+def read_jobs(storage: Storage, head: RunHead) -> Iterator[list[PlannedCall]]:
+    """The calls of every job of a run, job by job.
+
+    Raises:
+        SettingsError: a job is not there.
+    """
+    for number in range(1, head.jobs + 1):
+        yield read_job(storage, head.run_id, number)
+
+
+@dataclass
+class _Tally:
+    """What is counted of a run, shard after shard."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    copied: int = 0
+    superseded: int = 0
+    missing: int = 0
+    other_fingerprints: int = 0
+    audio_s: float = 0.0
+    recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
+
+    def fail(self, code: str) -> None:
+        """Count a failed call."""
+        self.outcomes["failed"] += 1
+        self.errors[code] += 1
+
+    def count_planned(self, planned: PlannedCall, row: Row | None, run_id: str) -> None:
+        """Count a planned call by the row that stands for it."""
+        if row is None:
+            self.missing += 1
+        elif row["run_id"] == run_id and row["outcome"] == "failed":
+            self.fail(row["error_code"])
+        elif row["run_id"] == run_id:
+            self.outcomes[row["outcome"]] += 1
+            self.audio_s += row["duration_s"] or 0.0
+            self.recognition += RecognitionCounts(**(row["recognition"] or {}))
+        elif row["last_attempt_run_id"] == run_id:
+            self.fail(row["last_attempt_error_code"])
+        elif _is_copied(row, planned):
+            self.copied += 1
+        elif max(row["run_id"], row["last_attempt_run_id"] or "") > run_id:
+            self.superseded += 1
+        else:
+            self.missing += 1
+
+    def count_standing(self, row: Row, head: RunHead) -> None:
+        """Count a row that stands, planned or not: whether an ambiguous call_id, and under which settings."""
+        if (row["run_id"], row["error_code"]) == (head.run_id, AmbiguousCallId.code) or (
+            row["last_attempt_run_id"],
+            row["last_attempt_error_code"],
+        ) == (head.run_id, AmbiguousCallId.code):
+            self.fail(AmbiguousCallId.code)
+        # Work for a backfill, never for a run.
+        self.other_fingerprints += row["outcome"] != "failed" and row["fingerprint"] != head.fingerprint
+
+
 def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float) -> RunSummary:
     """Hold the plan of a run against what the data set holds now, and count.
 
     Args:
         data: the data set.
         head: the run's plan.
-        jobs: the calls of each job.
+        jobs: the calls of each job, in order; shard after shard is held, never all of them.
         wall_s: how long the run took.
     """
-    columns = ("call_id", "run_id", "outcome", "error_code", "duration_s", "audio_sha256", "audio_etag", "fingerprint")
-    more = ("recognition", "last_attempt_run_id", "last_attempt_error_code")
-    rows = {row["call_id"]: row for row in data.read_calls(head.month, (*columns, *more))}
-    outcomes: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    copied = superseded = missing = 0
-    audio_s = 0.0
-    recognition = RecognitionCounts()
-    for planned in (planned for job in jobs for planned in job):
-        row = rows.get(planned.call.call_id)
-        if row is None:
-            missing += 1
-        elif row["run_id"] == head.run_id:
-            outcomes[row["outcome"]] += 1
-            if row["outcome"] == "failed":
-                errors[row["error_code"]] += 1
-            else:
-                audio_s += row["duration_s"] or 0.0
-                recognition += RecognitionCounts(**(row["recognition"] or {}))
-        elif row["last_attempt_run_id"] == head.run_id:
-            outcomes["failed"] += 1
-            errors[row["last_attempt_error_code"]] += 1
-        elif _is_copied(row, planned):
-            copied += 1
-        elif max(row["run_id"], row["last_attempt_run_id"] or "") > head.run_id:
-            superseded += 1
-        else:
-            missing += 1
-    ambiguous_rows = _ambiguous_rows(rows.values(), head.run_id)
-    outcomes["failed"] += ambiguous_rows
-    errors["ambiguous_call_id"] += ambiguous_rows
+    tally = _Tally()
+    planned = groupby((one for job in jobs for one in job), lambda one: one.shard)
+    shard, group = next(planned, (None, iter(())))
+    for number, read in enumerate(data.read_shards(head.month, RECONCILED_COLUMNS)):
+        rows = {row["call_id"]: row for row in read}
+        if number == shard:
+            for one in group:
+                tally.count_planned(one, rows.get(one.call.call_id), head.run_id)
+            shard, group = next(planned, (None, iter(())))
+        for row in rows.values():
+            tally.count_standing(row, head)
     return RunSummary(
         run_id=head.run_id,
         month=head.month,
         listed_objects=head.listed_objects,
-        outcomes={name: count for name, count in sorted(outcomes.items()) if count},
-        errors={name: count for name, count in sorted(errors.items()) if count},
-        copied=copied,
-        superseded=superseded,
+        outcomes=dict(sorted(tally.outcomes.items())),
+        errors=dict(sorted(tally.errors.items())),
+        copied=tally.copied,
+        superseded=tally.superseded,
         standing=head.standing,
         standing_failed=head.standing_failed,
         erased=head.erased,
         ambiguous=head.ambiguous,
         unmatched=head.unmatched,
-        missing=missing,
-        other_fingerprints=_under_others(rows.values(), head.fingerprint),
-        audio_s=round(audio_s, 3),
+        missing=tally.missing,
+        removed=head.removed,
+        other_fingerprints=tally.other_fingerprints,
+        audio_s=round(tally.audio_s, 3),
         wall_s=round(wall_s, 3),
         jobs=head.jobs,
-        recognition=asdict(recognition),
+        recognition=asdict(tally.recognition),
     )
 
 
@@ -259,6 +311,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("ambiguous call_id", f"{summary.ambiguous:,}"),
         ("key not understood", f"{summary.unmatched:,}"),
         ("missing", f"{summary.missing:,}"),
+        ("removed from the archive, kept", f"{summary.removed:,}"),
         ("under other settings", f"{summary.other_fingerprints:,}"),
         *((title, f"{summary.recognition.get(name, 0):,}") for name, title in _RECOGNITION_TITLES.items()),
         ("audio", f"{summary.audio_s / 3600:.2f} h"),
@@ -284,37 +337,38 @@ def write_certificate(storage: Storage, head: RunHead, summary: RunSummary, vers
     return storage.object_uri(key)
 
 
-def write_unplanned(storage: Storage, head: RunHead, inventory: Inventory) -> None:
-    """Name every object that is not a call: JSON lines of key, ETag and reason; nothing where there is none."""
+def write_unplanned(
+    storage: Storage,
+    run_id: str,
+    ambiguous: Iterable[Sequence[CallRef]],
+    unmatched: Iterable[str],
+    removed: Iterable[str],
+) -> None:
+    """Name every object that is not a call, and every call that has no object: nothing where there is neither.
+
+    JSON lines of `reason`, and of `key` and `etag`, or `call_id` where the object is gone.
+
+    Args:
+        storage: of the data set.
+        run_id: the run.
+        ambiguous: objects that claim one call_id, for each such call_id.
+        unmatched: keys that the template does not read.
+        removed: call_ids whose object is no longer in the archive.
+    """
     lines: list[dict[str, str | None]] = [
-        {"key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"}
-        for group in inventory.ambiguous
-        for call in group
+        {"key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"} for group in ambiguous for call in group
     ]
-    lines += [{"key": key, "etag": None, "reason": "key_not_understood"} for key in inventory.unmatched]
+    lines += [{"key": key, "etag": None, "reason": "key_not_understood"} for key in unmatched]
+    lines += [{"call_id": call_id, "reason": "removed_from_archive"} for call_id in removed]
     if lines:
         content = "".join(json.dumps(line) + "\n" for line in lines)
-        _put_new(storage, f"_runs/{head.run_id}/unplanned.jsonl", content.encode())
+        _put_new(storage, f"_runs/{run_id}/unplanned.jsonl", content.encode())
 
 
 def _is_copied(row: Row, planned: PlannedCall) -> bool:
     """Whether the row's transcript stands for the planned object, whose bytes are those it was made of."""
     same_audio = planned.known_sha256 is not None and row["audio_sha256"] == planned.known_sha256
     return same_audio and row["audio_etag"] == planned.call.etag
-
-
-def _ambiguous_rows(rows: Iterable[Row], run_id: str) -> int:
-    return sum(
-        1
-        for row in rows
-        if (row["run_id"] == run_id and row["error_code"] == "ambiguous_call_id")
-        or (row["last_attempt_run_id"] == run_id and row["last_attempt_error_code"] == "ambiguous_call_id")
-    )
-
-
-def _under_others(rows: Iterable[Row], fingerprint: str) -> int:
-    """Calls whose outcome stands under another fingerprint than today's: work for a backfill, never for a run."""
-    return sum(1 for row in rows if row["outcome"] != "failed" and row["fingerprint"] != fingerprint)
 
 
 def _head_key(run_id: str) -> str:

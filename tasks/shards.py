@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from tasks.records import PlannedCall
@@ -33,28 +33,29 @@ def shard_name(shard: int, shards: int) -> str:
     return f"shard-{shard:04d}-of-{shards:04d}"
 
 
-def pack_jobs(work: Iterable[PlannedCall], job_hours: float, bytes_per_second: int) -> list[list[PlannedCall]]:
-    """Pack calls into jobs of about `job_hours` estimated audio hours, calls of a shard together.
+def pack_jobs(work: Iterable[PlannedCall], job_hours: float, bytes_per_second: int) -> Iterator[list[PlannedCall]]:
+    """Pack calls into jobs of about `job_hours` estimated audio hours, in the order in which they come.
 
-    A job is part of a shard or many shards; it ends after the call that fills it. Order: by shard, then call_id.
+    Work that comes shard by shard lies in few jobs: a job is part of a shard or many shards; it ends after the call
+    that fills it. Only the job that is being filled is held.
 
     Args:
         work: the calls to do.
         job_hours: audio hours after which a job is full.
         bytes_per_second: how many bytes an archived second takes, to estimate hours from sizes.
     """
-    ordered = sorted(work, key=lambda item: (item.shard, item.call.call_id))
-    jobs: list[list[PlannedCall]] = []
-    hours = math.inf
-    for planned in ordered:
-        if hours >= job_hours:
-            jobs.append([])
-            hours = 0.0
-        jobs[-1].append(planned)
-        hours += estimated_hours([planned], bytes_per_second)
-    return jobs
+    job: list[PlannedCall] = []
+    size_bytes = 0
+    for planned in work:
+        job.append(planned)
+        size_bytes += planned.call.size_bytes
+        if hours_of(size_bytes, bytes_per_second) >= job_hours:
+            yield job
+            job, size_bytes = [], 0
+    if job:
+        yield job
 
 
-def estimated_hours(work: Sequence[PlannedCall], bytes_per_second: int) -> float:
-    """Audio hours of calls as their sizes suggest."""
-    return sum(planned.call.size_bytes for planned in work) / bytes_per_second / 3600
+def hours_of(size_bytes: int, bytes_per_second: int) -> float:
+    """Audio hours of calls as their size suggests."""
+    return size_bytes / bytes_per_second / 3600

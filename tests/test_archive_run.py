@@ -394,6 +394,16 @@ def test_second_run_tries_again_what_may_work_now(story: World) -> None:
     assert 1 == second.heard
 
 
+def test_a_row_outlives_its_object(story: World) -> None:
+    """What is no longer in the archive is counted and named, and its row is kept."""
+    second = story.runs["second"]
+    assert [0, 1] == [story.runs[name].summary.removed for name in ("first", "second")]
+    assert "vanishing" in second.rows
+    unplanned = story.transcripts.get(f"_runs/{second.summary.run_id}/unplanned.jsonl").data.decode()
+    named = [line for line in map(json.loads, unplanned.splitlines()) if line["reason"] == "removed_from_archive"]
+    assert [{"call_id": "vanishing", "reason": "removed_from_archive"}] == named
+
+
 def test_transient_failures_end_at_the_limit(story: World) -> None:
     """Of two tries that are allowed, the second is the last one."""
     assert [1, 2, 2, 2] == [run.rows["cursed"]["attempt"] for run in story.runs.values()]

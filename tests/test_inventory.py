@@ -6,6 +6,7 @@ import secrets
 import string
 import tempfile
 from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,16 +19,14 @@ from hypothesis import strategies as st
 
 from tasks.errors import SettingsError, StorageRefused
 from tasks.inventory import (
-    Inventory,
     check_month,
     duplicate_message,
     month_prefix,
     previous_month,
-    take_inventory,
     template_pattern,
 )
-from tasks.records import CallHints
-from tasks.runs import inventory_digest
+from tasks.listing import WAITING_CALLS, ListedMonth
+from tasks.records import CallHints, CallRef
 from tasks.setting_groups import ArchiveSettings
 from tasks.settings import load_settings
 from tasks.storage import Storage, open_storage
@@ -68,8 +67,29 @@ def storage(request: pytest.FixtureRequest) -> Storage:
     return open_storage(f"s3://{BUCKET}/{secrets.token_hex(8)}")
 
 
-def _take(storage: Storage, month: str = MONTH, **changes: object) -> Inventory:
-    return take_inventory(storage, month, ArchiveSettings(**changes))  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class Found:
+    """All that a month of the archive holds."""
+
+    calls: tuple[CallRef, ...]
+    ambiguous: tuple[tuple[CallRef, ...], ...]
+    unmatched: tuple[str, ...]
+    objects: int
+    digest: str
+
+
+def _take(storage: Storage, month: str = MONTH, shards: int = 1, **changes: object) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        listed = ListedMonth(month, shards, Path(folder))
+        listed.take(storage, ArchiveSettings(**changes))  # type: ignore[arg-type]
+        found = list(listed.inventories())
+    return Found(
+        calls=tuple(sorted((call for part in found for call in part.calls), key=lambda call: call.call_id)),
+        ambiguous=tuple(sorted((group for part in found for group in part.ambiguous), key=lambda g: g[0].call_id)),
+        unmatched=listed.unmatched,
+        objects=listed.objects,
+        digest=listed.digest,
+    )
 
 
 @pytest.mark.parametrize("month", ["2026-01", "2026-12", "1999-10"])
@@ -210,6 +230,38 @@ def test_inventory(storage: Storage) -> None:
     assert 7 == found.objects
 
 
+@pytest.mark.parametrize("shards", [2, 7])
+def test_a_month_in_shards_is_the_whole_month(storage: Storage, shards: int) -> None:
+    """Every object is in one shard; objects that claim one call_id are in the same."""
+    for number in range(20):
+        storage.put(f"2026/10/{number % 5 + 1:02d}/call-{number % 17}.wav", bytes(number))
+    storage.put("2026/10/README", b"text")
+    whole, parts = _take(storage), _take(storage, shards=shards)
+    assert whole == replace(parts, digest=whole.digest)
+    assert parts.digest != whole.digest
+    assert (14, 3) == (len(whole.calls), len(whole.ambiguous))
+
+
+def test_more_calls_than_wait_in_memory(tmp_path: Path) -> None:
+    """A shard that is written in several goes is read as one."""
+    (tmp_path / "2026/10/05").mkdir(parents=True)
+    for number in range(2 * WAITING_CALLS + 7):
+        (tmp_path / f"2026/10/05/call-{number:04d}.wav").touch()
+    found = _take(open_storage(tmp_path.as_uri()))
+    assert [f"call-{number:04d}" for number in range(2 * WAITING_CALLS + 7)] == [call.call_id for call in found.calls]
+
+
+def test_the_digest_is_of_keys_and_etags(tmp_path: Path) -> None:
+    """Whatever becomes of them: of calls, of those that share a call_id, and of keys that are not understood."""
+    storage = open_storage(tmp_path.as_uri())
+    digests = [_take(storage).digest]
+    for key in ("2026/10/01/one.wav", "2026/10/02/one.wav", "2026/10/README", "2026/10/01/one.wav"):
+        storage.put(key, secrets.token_bytes(8))
+        digests.append(_take(storage).digest)
+        assert digests[-1] == _take(storage).digest
+    assert 5 == len(set(digests))
+
+
 def test_a_name_in_an_old_encoding(tmp_path: Path) -> None:
     """A file whose name is not UTF-8 is unmatched, and stops nobody."""
     (tmp_path / "2026/10/05").mkdir(parents=True)
@@ -217,7 +269,7 @@ def test_a_name_in_an_old_encoding(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/2026/10/05/caf\xe9.wav")).write_bytes(b"x")
     found = _take(open_storage(tmp_path.as_uri()))
     assert (["good"], 1) == ([call.call_id for call in found.calls], len(found.unmatched))
-    assert 64 == len(inventory_digest(found))
+    assert 64 == len(found.digest)
 
 
 def test_digits_of_other_scripts_are_no_month(tmp_path: Path) -> None:

@@ -26,20 +26,20 @@ from hypothesis import strategies as st
 
 from tasks.dataset import Change, DataSet
 from tasks.errors import PreconditionFailed, SettingsError
-from tasks.inventory import Inventory
 from tasks.records import CopiedAudio, PlannedCall, RecognitionCounts
 from tasks.rows import CallRows, rows_of
 from tasks.runs import (
     RunHead,
     RunSummary,
-    inventory_digest,
     new_run_id,
     read_head,
     read_job,
+    read_jobs,
     reconcile,
     summary_rows,
     write_certificate,
-    write_plan,
+    write_head,
+    write_job,
     write_unplanned,
 )
 from tasks.shards import shard_of
@@ -84,6 +84,13 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(tmp_path.as_uri())
 
 
+def write_plan(storage: Storage, planned_head: RunHead, jobs: Sequence[Sequence[PlannedCall]]) -> None:
+    """Write jobs and head of a plan, as planning does."""
+    for number, job in enumerate(jobs, start=1):
+        write_job(storage, planned_head.run_id, number, job)
+    write_head(storage, planned_head)
+
+
 _moments = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)).flatmap(  # noqa: DTZ001  # a zone is added
     lambda naive: st.integers(-12, 14).map(lambda hours: naive.replace(tzinfo=timezone(timedelta(hours=hours))))
 )
@@ -113,7 +120,7 @@ def test_plan_comes_back(storage: Storage) -> None:
     written = head(jobs=2, calls=3, reasons={"new": 2, "retry": 1})
     write_plan(storage, written, jobs)
     assert written == read_head(storage, NOW)
-    assert jobs == [read_job(storage, NOW, number) for number in (1, 2)]
+    assert jobs == [read_job(storage, NOW, number) for number in (1, 2)] == list(read_jobs(storage, written))
     assert [f"_runs/{NOW}/jobs/job-0001.parquet", f"_runs/{NOW}/jobs/job-0002.parquet", f"_runs/{NOW}/plan.json"] == [
         info.key for info in storage.list()
     ]
@@ -138,22 +145,6 @@ def test_what_was_never_planned(storage: Storage) -> None:
     write_plan(storage, head(), [])
     with pytest.raises(SettingsError, match=f"run {NOW} in file://.* has no job 1"):
         read_job(storage, NOW, 1)
-
-
-def test_inventory_digest() -> None:
-    """The digest is of keys and ETags, whatever their order, ambiguous and unmatched ones included."""
-    one, two, three = (call_ref(f"c{number}") for number in range(3))
-    plain = Inventory(MONTH, (one,), ((two, three),), ("2026/10/README",))
-    digest = inventory_digest(plain)
-    assert digest == inventory_digest(replace(plain, ambiguous=((three, two),)))
-    others = {
-        inventory_digest(replace(plain, calls=(replace(one, etag="other"),))),
-        inventory_digest(replace(plain, calls=())),
-        inventory_digest(replace(plain, ambiguous=())),
-        inventory_digest(replace(plain, unmatched=())),
-        inventory_digest(replace(plain, unmatched=("2026/10/readme",))),
-    }
-    assert 5 == len(others - {digest})
 
 
 def _summary(**changes: Any) -> RunSummary:  # noqa: ANN401  # fields of the record
@@ -271,6 +262,7 @@ def _play(data: DataSet, fates: list[str]) -> tuple[RunHead, list[list[PlannedCa
             counts[kind] += 2 if kind == "ambiguous" else 1
         else:
             work.append(planned_call(call_id, shard=shard, known_sha256=SHA256 if kind == "copied" else None))
+    work.sort(key=lambda planned: planned.shard)
     half = len(work) // 2
     jobs = [job for job in (work[:half], work[half:]) if job]
     listed = len(work) + counts.total()
@@ -365,19 +357,20 @@ def test_people_read_how_calls_were_recognised() -> None:
     assert "5" == aside
 
 
-def test_objects_that_are_no_calls_are_named(storage: Storage) -> None:
-    """What is neither work nor a call of its own is listed beside the plan, one line each, with the reason."""
+def test_what_is_no_call_is_named(storage: Storage) -> None:
+    """Objects that are neither work nor a call, and calls without an object, have a line each, with the reason."""
     group = (call_ref("twice", key="a", etag="1"), call_ref("twice", key="b", etag="2"))
-    write_unplanned(storage, head(), Inventory(MONTH, (call_ref(),), (group,), ("README",)))
+    write_unplanned(storage, NOW, [group], ["README"], ["gone"])
     lines = storage.get(f"_runs/{NOW}/unplanned.jsonl").data.decode().splitlines()
     assert [
         {"key": "a", "etag": "1", "reason": "ambiguous_call_id"},
         {"key": "b", "etag": "2", "reason": "ambiguous_call_id"},
         {"key": "README", "etag": None, "reason": "key_not_understood"},
+        {"call_id": "gone", "reason": "removed_from_archive"},
     ] == [json.loads(line) for line in lines]
 
 
 def test_nothing_to_name(storage: Storage) -> None:
-    """A month in which every object is a call has no such list."""
-    write_unplanned(storage, head(), Inventory(MONTH, (call_ref(),), (), ()))
+    """A month in which every object is a call, and every call has its object, has no such list."""
+    write_unplanned(storage, NOW, [], [], [])
     assert [] == list(storage.list())
