@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from flows.job import Overrides, open_transcripts, transcribe_job
 from flows.progress import watcher
+from tasks.active import ActiveMonth, Lease
 from tasks.bundles import open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
 from tasks.dataset import DataSet
@@ -22,9 +23,19 @@ from tasks.fingerprint import fingerprint
 from tasks.inventory import check_month, month_prefix, previous_month
 from tasks.plan_run import Fingerprints, plan_run
 from tasks.records import CallHints
-from tasks.runs import RunHead, RunSummary, package_versions, read_jobs, reconcile, summary_rows, write_certificate
+from tasks.runs import (
+    RunHead,
+    RunSummary,
+    find_head,
+    new_run_id,
+    package_versions,
+    read_jobs,
+    reconcile,
+    summary_rows,
+    write_certificate,
+)
 from tasks.settings import Settings, load_settings
-from tasks.storage import open_storage
+from tasks.storage import Storage, open_storage
 
 
 def _run_name() -> str:
@@ -66,28 +77,61 @@ def archive_run(
     month = check_month(month or previous_month(datetime.now(ZoneInfo(settings.archive.timezone))))
 
     data = DataSet(open_transcripts(transcripts, settings))
-    watcher().stage(f"taking the inventory of {month}")
     source = open_storage(archive, settings.storage.options())
     source.check()
     data.prove_safe()
-    head = plan_run(data, source, month, settings, _fingerprints(settings))
-    get_run_logger().info("run %s: %s calls in %s jobs", head.run_id, head.calls, head.jobs)
-    if not head.listed_objects:
-        watcher().note(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
-    watcher().planned(head.calls, head.size_bytes)
-    try:
-        with tags(f"run:{head.run_id}", f"month:{month}"):
-            for number in range(1, head.jobs + 1):
-                transcribe_job(transcripts, head.run_id, number, overrides)
-    except CallscribeError:
-        # What was done is certified, and what was not is counted as missing; then the run ends as it must.
-        _certify(data, head, started)
-        raise
-    summary = _certify(data, head, started)
+    active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting)
+    with active.kept():
+        head = _planned(active, data, source, settings, started)
+        get_run_logger().info("run %s: %s calls in %s jobs", head.run_id, head.calls, head.jobs)
+        if not head.listed_objects:
+            watcher().note(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
+        watcher().planned(head.calls, head.size_bytes)
+        try:
+            with tags(f"run:{head.run_id}", f"month:{month}"):
+                for number in range(1, head.jobs + 1):
+                    active.check()
+                    transcribe_job(transcripts, head.run_id, number, overrides)
+        except CallscribeError as error:
+            # What was done is certified, and what was not is counted as missing; then the run ends as it must.
+            _certify(data, head, started)
+            if isinstance(error, RunIncomplete):
+                active.end()  # there is nothing to go on with: what is left is planned anew
+            raise
+        summary = _certify(data, head, started)
+        active.end()
     if not summary.accounted:
         message = f"run {head.run_id} cannot account for {summary.missing} planned calls; run {month} again to do them"
         raise RunIncomplete(message)
     return summary
+
+
+def _planned(active: ActiveMonth, data: DataSet, source: Storage, settings: Settings, started: float) -> RunHead:
+    """The plan of the run that the month belongs to: the one that was left unfinished, or a new one."""
+    models = _fingerprints(settings)
+    left = find_head(data.storage, active.run_id) if active.adopted else None
+    if left is not None and (left.settings_fingerprint, left.archive) == (models.without_hints, source.uri):
+        watcher().note(
+            f"going on with run {left.run_id}, which was left unfinished; what has come to the archive since "
+            f"{left.created_at} is for the next run"
+        )
+        return left
+    if left is not None:
+        watcher().note(
+            f"run {left.run_id} was left unfinished, and was planned with other settings or another archive: what it "
+            "did is certified, and the month is planned anew"
+        )
+        _certify(data, left, started)
+    if active.adopted:
+        active.start_anew(new_run_id())
+    watcher().stage(f"taking the inventory of {active.month}")
+    return plan_run(data, source, active.month, settings, models, active.run_id)
+
+
+def _say_waiting(lease: Lease) -> None:
+    watcher().note(
+        f"run {lease.run_id} is under way or has died: watching it for {lease.lease_s:.0f} s (held by {lease.holder})"
+    )
 
 
 def _certify(data: DataSet, head: RunHead, started: float) -> RunSummary:

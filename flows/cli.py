@@ -1,7 +1,8 @@
 """The `callscribe` command: parse, call, print. The one place where an error becomes a sentence and an exit code.
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
-5 model bundle; 6 device; 7 a run that cannot account for every object; 130 interrupted.
+5 model bundle; 6 device; 7 a run that cannot account for every object; 8 another run over the month is under way;
+130 interrupted.
 """
 
 from __future__ import annotations

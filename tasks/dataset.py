@@ -80,12 +80,16 @@ class DataSet:
             return decided
         return shards
 
+    def read_shard(self, month: str, shard: int, shards: int, columns: Sequence[str] | None = None) -> list[Row]:
+        """The rows of `calls` of one shard, all columns or some."""
+        table = self._read("calls", month, shard, shards).table
+        return list((table.select(columns) if columns else table).to_pylist())
+
     def read_shards(self, month: str, columns: Sequence[str] | None = None) -> Iterator[list[Row]]:
         """The rows of `calls` of a month, shard by shard in order, all columns or some."""
         shards = self.shards(month) or 0
         for shard in range(shards):
-            table = self._read("calls", month, shard, shards).table
-            yield (table.select(columns) if columns else table).to_pylist()
+            yield self.read_shard(month, shard, shards, columns)
 
     def read_calls(self, month: str, columns: Sequence[str] | None = None) -> list[Row]:
         """Every row of `calls` of a month, all columns or some; `read_shards` holds one shard at a time."""

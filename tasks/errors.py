@@ -12,7 +12,8 @@
     │   │   ├── TooLong             too_long: more seconds than the limit
     │   │   ├── DecoderCrashed      decoder_crashed: the bytes kill the decoder's process
     │   │   ├── DecoderOutOfMemory  decoder_out_of_memory: the bytes make the decoder ask for more than the limit
-    │   │   └── AmbiguousCallId     ambiguous_call_id: several objects of a month claim one call_id
+    │   │   ├── AmbiguousCallId     ambiguous_call_id: several objects of a month claim one call_id
+    │   │   └── CrashedWorker       crashed_worker: the process that works on it alone dies, again and again
     │   └── TransientError      another try may work: the next run tries again, up to a limit
     │       ├── ObjectVanished      object_vanished: listed, and gone when it was read
     │       ├── ObjectChanged       object_changed: replaced between listing and reading
@@ -29,6 +30,8 @@
         ├── DeviceError             the asked-for device cannot run the models
         ├── DecoderUnavailable      the decoder's process does not start
         ├── RunIncomplete           a run ended with objects that it cannot account for
+        ├── RunUnderWay             another process is working on the month
+        ├── LeaseLost               another process has taken over the month
         └── QueryError              a query that DuckDB refuses, or a call that is not there
 
 A `CallError` is caught in exactly one place, `tasks.pipeline`, and becomes a row; a `UsageError` is caught in exactly
@@ -109,6 +112,12 @@ class AmbiguousCallId(TerminalError):
     """Several objects of one month claim the same call_id; none of them is transcribed."""
 
     code = "ambiguous_call_id"
+
+
+class CrashedWorker(TerminalError):
+    """The process that worked on the call, and on no other, died, more than once."""
+
+    code = "crashed_worker"
 
 
 class TransientError(CallError):
@@ -216,6 +225,18 @@ class RunIncomplete(UsageError):
     """A run ended with objects that it cannot account for; its certificate says how many."""
 
     exit_code = 7
+
+
+class RunUnderWay(UsageError):
+    """Another process is working on the month, and lives."""
+
+    exit_code = 8
+
+
+class LeaseLost(UsageError):
+    """Another process has taken over the month: this one stops."""
+
+    exit_code = 8
 
 
 class QueryError(UsageError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -58,7 +58,7 @@ AHEAD_S = 7200.0
 
 def process(
     work: Iterable[PlannedCall], fetch: Fetch, models: Models, settings: Settings
-) -> Iterator[Outcome | CopiedAudio]:
+) -> Generator[Outcome | CopiedAudio]:
     """Transcribe calls, one after another, in order; every call gives exactly one outcome.
 
     Args:

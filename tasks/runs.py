@@ -168,18 +168,25 @@ def write_head(storage: Storage, head: RunHead) -> None:
     _put_new(storage, _head_key(head.run_id), _json(asdict(head)))
 
 
+def find_head(storage: Storage, run_id: str) -> RunHead | None:
+    """The head of a run's plan; None where the run was never planned to the end."""
+    try:
+        return RunHead(**json.loads(storage.get(_head_key(run_id)).data))
+    except ObjectVanished:
+        return None
+
+
 def read_head(storage: Storage, run_id: str) -> RunHead:
     """Read the head of a run's plan.
 
     Raises:
         SettingsError: there is no such run.
     """
-    try:
-        content = storage.get(_head_key(run_id)).data
-    except ObjectVanished as error:
+    head = find_head(storage, run_id)
+    if head is None:
         message = f"there is no run {run_id} in {storage.uri}"
-        raise SettingsError(message) from error
-    return RunHead(**json.loads(content))
+        raise SettingsError(message)
+    return head
 
 
 def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:

@@ -252,6 +252,8 @@ PLANNED = pa.schema(
     ]
 )
 
+CHECKPOINT = CALLS.append(_column("utterances", pa.list_(pa.struct(list(UTTERANCES))), "its rows of `utterances`"))
+
 MAP_COLUMNS = frozenset(field.name for field in CALLS if pa.types.is_map(field.type))
 """Of `calls`: in a row, a map is a list of pairs."""
 SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}

@@ -301,7 +301,16 @@ class RunSettings(Group):
         8000, gt=0, description="Bytes of an archived second, to estimate hours from sizes (8000: mono mu-law)."
     )
     max_attempts: int = Field(3, ge=1, description="Tries of a call that fails for a passing reason.")
-    commit_every_s: float = Field(
-        600.0, gt=0, description="Finished calls are committed when a call ends and so many seconds have passed."
+    job_attempts: int = Field(5, ge=1, description="Tries of a job whose process dies.")
+    checkpoint_every_s: float = Field(
+        300.0,
+        gt=0,
+        description="Finished calls are kept in a checkpoint when a call ends and so many seconds have passed; a "
+        "process that is killed loses no more.",
+    )
+    lease_s: float = Field(
+        60.0,
+        gt=0,
+        description="A run that has not been heard of for so many seconds has died; the next one goes on with it.",
     )
     loader_threads: int = Field(2, ge=1, description="Calls that are fetched and decoded ahead of the models.")

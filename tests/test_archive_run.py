@@ -4,7 +4,6 @@ One story for each kind of store, told by `story`: a month with everything that 
 does between one run and the next. The tests look at what each run left behind.
 """
 
-import io
 import json
 import os
 import secrets
@@ -12,64 +11,40 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pytest
-import soundfile
-from builders import diarization, segment, turn, words
 from conftest import BUCKET
+from stand_ins import CURSED_S, SPOKEN, StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
 from flows.archive import archive_run
 from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
 from flows.s3_server import LocalS3Server
+from tasks.active import ActiveMonth
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
-from tasks.calibration import Calibration
 from tasks.dataset import DataSet
-from tasks.devices import Device
-from tasks.diarize import Diarizer
-from tasks.errors import SettingsError, StorageRefused
-from tasks.heard import CallSpeech
+from tasks.errors import RunUnderWay, SettingsError, StorageRefused
 from tasks.models import Models
 from tasks.query import connect, read_transcript
-from tasks.recognize import Recognizer
-from tasks.records import CopiedAudio, Diarization, Outcome, Recognition, RecognitionCounts, Samples
+from tasks.records import CopiedAudio, Outcome
 from tasks.runs import RunSummary, read_head, read_job, summary_rows
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
-from tasks.tracks import Track
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MONTH = "2026-10"
 TEMPLATE = "{year}/{month}/{day}/{agent_id}/{call_id}.{ext}"
-# Words and attribute values that are nowhere else: where they turn up, they leaked.
-SPOKEN = "zarquonflute"
+# An attribute value that is nowhere else: where it turns up, it leaked.
 AGENT = "agent-7291-quillfeather"
-RATE_HZ = 8000
 MAX_BYTES = 60_000
 MAX_DURATION_S = 2.5
-# The stand-in recogniser raises on calls of this length.
-CURSED_S = 0.75
-
-
-def tone(frequency_hz: float = 300, duration_s: float = 1.0, channels: int = 1) -> Samples:
-    """A tone, another one on each channel."""
-    times = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
-    return np.stack([0.3 * np.sin(2 * np.pi * frequency_hz * (1 + n) * times) for n in range(channels)]).astype("f4")
-
-
-def wav(samples: Samples) -> bytes:
-    """A WAV file of samples `[channel, sample]`, 16 bit."""
-    file = io.BytesIO()
-    soundfile.write(file, samples.T, RATE_HZ, format="WAV", subtype="PCM_16")
-    return file.getvalue()
 
 
 def _key(call_id: str, day: str = "05", ending: str = "wav") -> str:
@@ -97,41 +72,6 @@ OBJECTS = {
     "2026/10/README": b"how to read this archive",
     "2026/11/01/agent/next-month.wav": wav(tone(800)),
 }
-
-
-class StandInRecognizer:
-    """Hears one marked word on every channel that has sound; cannot hear calls of the cursed length."""
-
-    calibration = Calibration()
-
-    def __init__(self) -> None:
-        self.heard = 0
-
-    def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
-        """Hear them."""
-        return [self._recognize(call) for call in calls]
-
-    def _recognize(self, call: CallSpeech) -> Recognition | Exception:
-        assert {()} == {channel.regions for channel in call.channels}, "a tone is no speech"
-        if call.channels[0].track.duration_s == CURSED_S:
-            return RuntimeError("the model broke")
-        self.heard += 1
-        segments = tuple(
-            segment(*words(f"{SPOKEN} indeed", 0.1, channel.track.duration_s - 0.1), channel=index)
-            for index, channel in enumerate(call.channels)
-            if np.abs(channel.track.read()).max() > 0
-        )
-        counts = RecognitionCounts(chunks=len(segments))
-        return Recognition(segments, "en", 0.9, {"en": 1.0} if segments else {}, counts=counts)
-
-
-class StandInDiarizer:
-    """Hears one speaker all the time."""
-
-    def diarize(self, track: Track, speakers: int | None = None, fewest: int | None = None) -> Diarization:
-        """Hear them."""
-        assert (speakers, fewest) == (None, None)
-        return diarization(turn(0.0, track.duration_s))
 
 
 @dataclass
@@ -184,7 +124,7 @@ class World:
             "archive": {"key_template": TEMPLATE, "max_bytes": MAX_BYTES, "max_duration_s": MAX_DURATION_S},
             "transcripts": {"monthly_hours": 3.0, "hours_per_shard": 1.0},
             "models": {"bundle": "stand-in", "folder": str(self.models.bundle.folder.parent)},
-            "run": {"job_hours": 0.006, "commit_every_s": 1e-9, "max_attempts": 2},
+            "run": {"job_hours": 0.006, "checkpoint_every_s": 1e-9, "max_attempts": 2},
         }
         return {group: plain.get(group, {}) | more.get(group, {}) for group in plain | more}
 
@@ -252,19 +192,9 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     """Stand-in models in a real bundle, in the place of those that a job would load."""
-
-    def build(folder: Path, _say: Callable[[str], None]) -> Manifest:
-        (folder / "model.bin").write_bytes(b"weights")
-        described = describe_file(folder, "model.bin", source="here", version="1", licence="none")
-        return Manifest("stand-in", "starter", (described,))
-
-    bundle, _ = pull_bundle(tmp_path_factory.mktemp("models"), "stand-in", build, lambda _: None)
-    models = Models(
-        bundle,
-        Device("cpu", 0, "a stand-in", "int8"),
-        cast("Recognizer", StandInRecognizer()),
-        cast("Diarizer", StandInDiarizer()),
-    )
+    folder = tmp_path_factory.mktemp("models")
+    build_bundle(folder)
+    models = stand_in_models(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows.job.loaded_models", lambda _settings: models)
         yield models
@@ -508,17 +438,50 @@ def test_summary_for_people(story: World) -> None:
 
 
 def test_a_run_that_dies_half_way(world: World) -> None:
-    """What was committed stands, and the next run does the rest and nothing twice."""
+    """Its run is gone on with: what was finished is not done again, and nothing is lost."""
     for number in range(5):
         world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
     with suppress(ConnectionAbortedError):
         world.run(Meanwhile(dies_after=3))
-    standing = {row["call_id"] for row in DataSet(world.transcripts).read_calls(MONTH)}
-    assert 2 == len(standing)
+    (left,) = [info.key.split("/")[1] for info in world.transcripts.list("_runs/") if info.key.endswith("plan.json")]
+    world.archive.put(_key("late"), wav(tone(900)))
     run = world.run()
-    assert (3, 2, 3) == (run.heard, run.summary.standing, run.planned)
-    assert {"transcribed": 3} == run.summary.outcomes
+    assert (left, 3, 0) == (run.summary.run_id, run.heard, run.summary.standing)
+    assert {"transcribed": 5} == run.summary.outcomes
     assert run.summary.accounted
+    assert [] == [info.key for info in world.transcripts.list(f"_runs/{left}/checkpoints/")]
+    late = world.run()
+    assert (1, 5, {"transcribed": 1}) == (late.heard, late.summary.standing, late.summary.outcomes)
+    assert left < late.summary.run_id
+
+
+def test_a_run_that_was_left_under_other_settings(world: World) -> None:
+    """It is certified as it is, and the month is planned anew: no transcript is of two minds."""
+    for number in range(4):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
+    with suppress(ConnectionAbortedError):
+        world.run(Meanwhile(dies_after=2))
+    (left,) = [info.key.split("/")[1] for info in world.transcripts.list("_runs/") if info.key.endswith("plan.json")]
+    run = world.run(recognizer={"beam_size": 2})
+    assert left < run.summary.run_id
+    assert (4, {"transcribed": 4}, True) == (run.heard, run.summary.outcomes, run.summary.accounted)
+    certificate = json.loads(world.transcripts.get(f"_runs/{left}/certificate.json").data)
+    assert (4, False) == tuple(certificate["result"][name] for name in ("missing", "accounted"))
+
+
+def test_two_runs_over_one_month(world: World) -> None:
+    """While one is under way, another one is refused by a sentence that names it."""
+    world.archive.put(_key("c1"), wav(tone()))
+    refused: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(RunUnderWay) as caught:
+            ActiveMonth.take(world.transcripts, MONTH, "another", 1.0)
+        refused.append(caught.value.message)
+
+    run = world.run(Meanwhile(second), run={"lease_s": 1.0})
+    assert run.summary.accounted
+    assert f"run {run.summary.run_id} over {MONTH} is under way" in refused[0]
 
 
 def test_an_empty_month(world: World) -> None:

@@ -1,0 +1,210 @@
+"""The run that a month belongs to: one at a time, by a lease in storage, and adopted when its process has died.
+
+`_control/active/month=<month>.json` names the run and who holds it, and changes with every renewal. Whoever wants the
+month and finds it held watches the object: if it changes within the length of the lease, its holder lives; if it does
+not, the holder has died, and its run is adopted. No clock is compared with that of another machine. A lease keeps two
+runs from doing the same work; that they cannot harm each other is seen to by the commits (`tasks.dataset`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
+from tasks.storage import Storage
+
+# A lease is renewed so many times in its length.
+RENEWALS = 3
+# Looks at the object of somebody else, within the length of their lease.
+LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What the object says.
+
+    `state` is `held` while a process works on the run, `free` when it stopped before the run was done, and `ended` when
+    the run is. `beat` is another one at every renewal; `lease_s` is how long the object may stay as it is.
+    """
+
+    run_id: str
+    holder: str
+    lease_s: float
+    beat: int = 0
+    state: Literal["held", "free", "ended"] = "held"
+
+
+class ActiveMonth:
+    """A month of a data set that this process holds.
+
+    Attributes:
+        run_id: the run that the month belongs to.
+        adopted: whether an earlier process began that run.
+    """
+
+    def __init__(self, storage: Storage, month: str, lease: Lease, etag: str, *, adopted: bool) -> None:
+        self.month = month
+        self.adopted = adopted
+        self._storage = storage
+        self._lease = lease
+        self._etag = etag
+        self._lost: CallscribeError | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def run_id(self) -> str:
+        """The run that the month belongs to."""
+        return self._lease.run_id
+
+    @classmethod
+    def take(
+        cls, storage: Storage, month: str, run_id: str, lease_s: float, waiting: Callable[[Lease], None] | None = None
+    ) -> ActiveMonth:
+        """Take a month: for a new run, or to go on with one that somebody left.
+
+        Args:
+            storage: of the data set.
+            month: `YYYY-MM`.
+            run_id: of the new run, where there is none to go on with.
+            lease_s: after so many seconds without a renewal others may take the month.
+            waiting: told once, with the lease of somebody else, before it is watched for as long as it lasts.
+
+        Raises:
+            RunUnderWay: somebody else holds the month, and lives.
+        """
+        mine = Lease(run_id, f"{socket.gethostname()}-{secrets.token_hex(4)}", lease_s)
+        while True:
+            found = _read(storage, month)
+            if found is not None and found[0].state == "held":
+                if waiting is not None:
+                    waiting(found[0])
+                _watch(storage, month, *found)
+            adopted = found is not None and found[0].state != "ended"
+            lease = replace(mine, run_id=found[0].run_id) if found is not None and adopted else mine
+            try:
+                etag = _write(storage, month, lease, found[1] if found else None)
+            except PreconditionFailed:
+                continue  # somebody was faster: look again
+            return cls(storage, month, lease, etag, adopted=adopted)
+
+    def start_anew(self, run_id: str) -> None:
+        """Let the month belong to another run: there is nothing to go on with in the one that was adopted.
+
+        Raises:
+            LeaseLost: somebody else has taken the month.
+        """
+        self._renew(run_id=run_id)
+        self.adopted = False
+
+    def check(self) -> None:
+        """Make sure that the month is still held.
+
+        Raises:
+            LeaseLost: somebody else has taken it.
+            StorageUnavailable: it could not be renewed for the length of the lease.
+        """
+        if self._lost is not None:
+            raise self._lost
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease while the block runs; afterwards the month is free, or ended if `end` was called."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(done,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            if self._lease.state == "held" and self._lost is None:
+                self._give_back("free")
+
+    def end(self) -> None:
+        """The run is done: the month is anybody's."""
+        self._give_back("ended")
+
+    def _keep(self, done: threading.Event) -> None:
+        renewed = time.monotonic()
+        while not done.wait(self._lease.lease_s / RENEWALS):
+            try:
+                self._renew()
+                renewed = time.monotonic()
+            except StorageUnavailable as error:
+                if time.monotonic() - renewed > self._lease.lease_s:
+                    self._lost = error
+                    return
+            except CallscribeError as error:
+                self._lost = error
+                return
+
+    def _renew(self, **changes: str) -> None:
+        with self._lock:
+            if self._lease.state != "held":
+                return
+            lease = replace(self._lease, beat=self._lease.beat + 1, **changes)  # type: ignore[arg-type]  # names of fields
+            try:
+                self._etag = _write(self._storage, self.month, lease, self._etag)
+            except PreconditionFailed as error:
+                message = f"another process has taken over the run of {self.month}; this one stops"
+                raise LeaseLost(message) from error
+            self._lease = lease
+
+    def _give_back(self, state: Literal["free", "ended"]) -> None:
+        try:
+            self._renew(state=state)
+        except (LeaseLost, StorageUnavailable):
+            return  # it is another one's, or runs out by itself
+
+
+def _watch(storage: Storage, month: str, lease: Lease, etag: str) -> None:
+    """Return when a lease has not been renewed for its length.
+
+    Raises:
+        RunUnderWay: it has.
+    """
+    end = time.monotonic() + lease.lease_s
+    while time.monotonic() < end:
+        time.sleep(lease.lease_s / LOOKS)
+        found = _read(storage, month)
+        if found is None or found[0].state != "held":
+            return
+        if found[1] != etag:
+            message = (
+                f"run {found[0].run_id} over {month} is under way (held by {found[0].holder}); "
+                "wait until it has ended, then start again"
+            )
+            raise RunUnderWay(message)
+
+
+def _read(storage: Storage, month: str) -> tuple[Lease, str] | None:
+    try:
+        stored = storage.get(active_key(month))
+    except ObjectVanished:
+        return None
+    return Lease(**json.loads(stored.data)), stored.info.etag
+
+
+def _write(storage: Storage, month: str, lease: Lease, etag: str | None) -> str:
+    """One conditional PUT; a write of ours that only its answer was lost of is recognised by what it holds."""
+    content = json.dumps(asdict(lease)).encode()
+    try:
+        return storage.put(active_key(month), content, if_match=etag, if_none_match=etag is None)
+    except (PreconditionFailed, StorageUnavailable):
+        found = _read(storage, month)
+        if found is None or found[0] != lease:
+            raise
+        return found[1]
+
+
+def active_key(month: str) -> str:
+    """Key of the object that says to which run a month belongs."""
+    return f"_control/active/month={month}.json"

@@ -1,0 +1,151 @@
+"""What a job leaves in storage while it works, so that another process can go on: all under `_runs/<run_id>/`.
+
+- `attempts/job-0001-2.json`: that an attempt began; attempts are counted by these.
+- `in_flight/job-0001.json`: which calls are being worked on. It is emptied when a process ends, however it ends, short
+  of being killed; so what it holds when the next attempt begins was under way in a process that died.
+- `checkpoints/job-0001-2-0005.parquet`: calls that are finished and not committed yet.
+- `done/job-0001.json`: that the job is done, with its counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
+from tasks.rows import CallRows
+from tasks.schemas import CHECKPOINT
+from tasks.storage import Storage
+from tasks.tables import from_parquet, table_of, to_parquet
+
+# A call that has killed so many processes while it was alone in them is set aside.
+MOST_DEATHS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Calls that are being worked on, and how often one has killed a process in which it was alone."""
+
+    call_ids: tuple[str, ...] = ()
+    deaths: Mapping[str, int] = field(default_factory=dict)
+
+
+class JobRecord:
+    """The record of one job of a run.
+
+    Args:
+        storage: of the data set.
+        run_id: the run.
+        job: its number, from 1.
+    """
+
+    def __init__(self, storage: Storage, run_id: str, job: int) -> None:
+        self._storage = storage
+        self._run = f"_runs/{run_id}"
+        self._name = f"job-{job:04d}"
+        self._what = f"job {job} of run {run_id}"
+        self._saved = 0
+        self.attempt = 0
+
+    def counts(self) -> dict[str, int] | None:
+        """How many calls had which outcome, when the job is done; None while it is not."""
+        try:
+            content = self._storage.get(self._done_key).data
+        except ObjectVanished:
+            return None
+        return dict(json.loads(content)["outcomes"])
+
+    def begin(self, most_attempts: int) -> InFlight:
+        """Count one more attempt.
+
+        Args:
+            most_attempts: of a job.
+
+        Returns:
+            what a process that died was working on; `deaths` already counts that one if the call was alone.
+
+        Raises:
+            RunIncomplete: the job has had all its attempts.
+        """
+        before = sum(1 for _ in self._storage.list(f"{self._run}/attempts/{self._name}-"))
+        while True:
+            if before >= most_attempts:
+                message = (
+                    f"{self._what} has died {before} times, which is the most (run.job_attempts); what it finished is "
+                    "committed, and the next run over the month plans the rest anew"
+                )
+                raise RunIncomplete(message)
+            self.attempt = before + 1
+            key = f"{self._run}/attempts/{self._name}-{self.attempt}.json"
+            content = json.dumps({"begun_at": datetime.now(UTC).isoformat(timespec="seconds")}).encode()
+            try:
+                self._storage.put(key, content, if_none_match=True)
+            except PreconditionFailed:
+                before += 1  # somebody else began it
+                continue
+            break
+        left = self._left()
+        if len(left.call_ids) == 1:
+            (alone,) = left.call_ids
+            return InFlight((alone,), {**left.deaths, alone: left.deaths.get(alone, 0) + 1})
+        return left
+
+    def mark(self, in_flight: InFlight) -> None:
+        """Say which calls are being worked on from now on."""
+        self._storage.put(self._in_flight_key, json.dumps(asdict(in_flight)).encode())
+
+    def save(self, finished: Sequence[CallRows]) -> None:
+        """Write a checkpoint of calls that are finished."""
+        if not finished:
+            return
+        self._saved += 1
+        rows = [item.call | {"utterances": list(item.utterances)} for item in finished]
+        key = f"{self._run}/checkpoints/{self._name}-{self.attempt}-{self._saved:04d}.parquet"
+        self._storage.put(key, to_parquet(table_of(rows, CHECKPOINT)))
+
+    def saved(self) -> list[CallRows]:
+        """The calls in all checkpoints of the job; a checkpoint that was cut off or damaged counts for nothing."""
+        found: dict[str, CallRows] = {}
+        for key in self._checkpoint_keys():
+            try:
+                rows = from_parquet(self._storage.get(key).data, CHECKPOINT).to_pylist()
+            except (ValueError, ObjectVanished):
+                continue
+            for row in rows:
+                utterances = tuple(row.pop("utterances"))
+                found[row["call_id"]] = CallRows(row, utterances)
+        return list(found.values())
+
+    def end(self, outcomes: Mapping[str, int]) -> None:
+        """Say that the job is done: everything is committed, and the checkpoints may go."""
+        content = {"outcomes": dict(outcomes), "attempt": self.attempt}
+        self._storage.put(self._done_key, json.dumps(content).encode())
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove what holds calls: the checkpoints, and the mark of those in flight."""
+        self._remove([*self._checkpoint_keys(), self._in_flight_key])
+
+    @property
+    def _done_key(self) -> str:
+        return f"{self._run}/done/{self._name}.json"
+
+    @property
+    def _in_flight_key(self) -> str:
+        return f"{self._run}/in_flight/{self._name}.json"
+
+    def _checkpoint_keys(self) -> list[str]:
+        return sorted(info.key for info in self._storage.list(f"{self._run}/checkpoints/{self._name}-"))
+
+    def _left(self) -> InFlight:
+        try:
+            content = json.loads(self._storage.get(self._in_flight_key).data)
+        except ObjectVanished:
+            return InFlight()
+        return InFlight(tuple(content["call_ids"]), content["deaths"])
+
+    def _remove(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._storage.delete(key)

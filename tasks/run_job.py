@@ -1,0 +1,274 @@
+"""One job of a run: transcribe its calls and commit them, shard by shard, so that whoever is killed loses minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from tasks.dataset import Change, DataSet
+from tasks.errors import CallscribeError, CrashedWorker, ObjectRefused, SettingsError, StorageRefused, UsageError
+from tasks.fingerprint import fingerprint
+from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
+from tasks.models import Models
+from tasks.pipeline import process
+from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
+from tasks.rows import CallRows, rows_of
+from tasks.runs import RunHead, read_job
+from tasks.schemas import Row
+from tasks.settings import Settings
+from tasks.storage import Storage, open_storage
+
+# Calls are marked as being worked on so many at a time.
+MARKED_CALLS = 32
+_COMMITTED_COLUMNS = ("call_id", "run_id", "outcome", "last_attempt_run_id")
+
+Done = Callable[[Outcome | CopiedAudio], None]
+"""Told of every call that this process has finished."""
+
+
+def run_job(
+    data: DataSet, head: RunHead, number: int, models: Models, settings: Settings, done: Done
+) -> dict[str, int]:
+    """Transcribe the calls of a job that nobody has finished yet, and commit them.
+
+    A job that was begun before goes on: what is committed or in a checkpoint is not done again, and calls during which
+    a process died are done one by one, each alone. Those that kill a process again and again are set aside, as failed.
+
+    Args:
+        data: the data set.
+        head: the run's plan.
+        number: of the job, from 1.
+        models: loaded models.
+        settings: how to process.
+        done: told of every finished call.
+
+    Returns:
+        how many calls of the job have which outcome, those of earlier attempts included.
+
+    Raises:
+        RunIncomplete: the job has had all its attempts.
+        SettingsError: the models or settings are not those that the run was planned with.
+        UsageError: something around the calls is wrong; what was finished is committed.
+    """
+    require_same_settings(head, models, settings)
+    record = JobRecord(data.storage, head.run_id, number)
+    if (counts := record.counts()) is not None:
+        record.forget()  # a process may have died before it did
+        return counts
+    work = read_job(data.storage, head.run_id, number)
+    left = record.begin(settings.run.job_attempts)
+    job = _Job(data, head, number, models, settings, record, left, done)
+    counts = job.run(work)
+    record.end(counts)
+    return counts
+
+
+class _Job:
+    """A job that is being worked on."""
+
+    def __init__(
+        self,
+        data: DataSet,
+        head: RunHead,
+        number: int,
+        models: Models,
+        settings: Settings,
+        record: JobRecord,
+        left: InFlight,
+        done: Done,
+    ) -> None:
+        self._data = data
+        self._head = head
+        self._number = number
+        self._models = models
+        self._settings = settings
+        self._record = record
+        self._left = left
+        self._done = done
+        self._archive = open_storage(head.archive, settings.storage.options())
+        self._counts: Counter[str] = Counter()
+        self._pending: defaultdict[int, list[Change]] = defaultdict(list)
+        self._unsaved: list[CallRows] = []
+        self._saved_at = time.monotonic()
+        self._flying: dict[str, None] = {}
+
+    def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
+        """Do what is left of the work; how many calls have which outcome, when all is committed."""
+        rest = self._unfinished(work)
+        open_calls = Counter(planned.shard for planned in rest)
+        for shard in sorted(self._pending.keys() - open_calls.keys()):
+            self._commit(shard)
+        try:
+            for planned, change in self._changes(rest):
+                self._take(planned.shard, change)
+                open_calls[planned.shard] -= 1
+                if not open_calls[planned.shard]:
+                    self._commit(planned.shard)
+                elif time.monotonic() - self._saved_at > self._settings.run.checkpoint_every_s:
+                    self._save()
+        except UsageError:
+            # The run stops here; what is done is done.
+            with suppress(CallscribeError):
+                for shard in sorted(self._pending):
+                    self._commit(shard)
+            raise
+        finally:
+            # This process ends in an orderly way: no call has killed it.
+            with suppress(CallscribeError):
+                self._save()
+                self._record.mark(InFlight(deaths=self._left.deaths))
+        return dict(self._counts)
+
+    def _unfinished(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
+        """What neither the data set nor a checkpoint holds; what a checkpoint holds is pending."""
+        if self._record.attempt == 1:
+            return list(work)
+        committed = self._committed(work)
+        self._counts.update(committed.values())
+        rest = [planned for planned in work if planned.call.call_id not in committed]
+        saved = {item.call["call_id"]: item for item in self._record.saved()}
+        unfinished: list[PlannedCall] = []
+        for planned in rest:
+            item = saved.get(planned.call.call_id)
+            if item is not None and self._is_of(item.call, planned):
+                self._take(planned.shard, item, saved=True)
+            elif self._left.deaths.get(planned.call.call_id, 0) >= MOST_DEATHS:
+                self._take(planned.shard, self._set_aside(planned))
+            else:
+                unfinished.append(planned)
+        return unfinished
+
+    def _committed(self, work: Iterable[PlannedCall]) -> dict[str, str]:
+        """The outcome of each call that this run has committed, by call_id."""
+        found: dict[str, str] = {}
+        for shard in sorted({planned.shard for planned in work}):
+            for row in self._data.read_shard(self._head.month, shard, self._head.shards, _COMMITTED_COLUMNS):
+                if row["run_id"] == self._head.run_id:
+                    found[row["call_id"]] = row["outcome"]
+                elif row["last_attempt_run_id"] == self._head.run_id:
+                    found[row["call_id"]] = "failed"
+        return {planned.call.call_id: found[planned.call.call_id] for planned in work if planned.call.call_id in found}
+
+    def _is_of(self, row: Row, planned: PlannedCall) -> bool:
+        """Whether a row of a checkpoint is of these bytes, under these settings."""
+        wanted = fingerprint_of(self._settings, self._models, planned.call.hints)
+        return (row["audio_etag"], row["fingerprint"]) == (planned.call.etag, wanted)
+
+    def _changes(self, rest: Sequence[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
+        """What becomes of each call: first of those that may have killed a process, each alone, then of all others."""
+        suspects = [planned for planned in rest if planned.call.call_id in self._left.call_ids]
+        for planned in suspects:
+            self._record.mark(InFlight((planned.call.call_id,), self._left.deaths))
+            for change in self._processed([planned]):
+                yield change
+                self._save()
+        others = [planned for planned in rest if planned.call.call_id not in self._left.call_ids]
+        yield from self._processed(self._marked(others))
+
+    def _processed(self, work: Iterable[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
+        taken: dict[str, PlannedCall] = {}
+
+        def noted() -> Iterator[PlannedCall]:
+            for planned in work:
+                taken[planned.call.call_id] = planned
+                yield planned
+
+        with closing(process(noted(), self._fetch, self._models, self._settings)) as outcomes:
+            for outcome in outcomes:
+                planned = taken.pop(outcome.call.call_id)
+                self._flying.pop(outcome.call.call_id, None)
+                self._done(outcome)
+                yield planned, outcome if isinstance(outcome, CopiedAudio) else self._rows(planned, outcome)
+
+    def _marked(self, work: Iterable[PlannedCall]) -> Iterator[PlannedCall]:
+        """The work, marked as in flight before it is taken, some calls at a time."""
+        calls = iter(work)
+        while block := list(islice(calls, MARKED_CALLS)):
+            self._flying.update(dict.fromkeys(planned.call.call_id for planned in block))
+            self._record.mark(InFlight(tuple(self._flying), self._left.deaths))
+            yield from block
+
+    def _take(self, shard: int, change: Change, *, saved: bool = False) -> None:
+        self._pending[shard].append(change)
+        self._counts[_kind(change)] += 1
+        if isinstance(change, CallRows) and not saved:
+            self._unsaved.append(change)
+
+    def _commit(self, shard: int) -> None:
+        self._data.commit(self._head.month, shard, self._head.shards, self._pending[shard])
+        committed = {id(change) for change in self._pending.pop(shard)}
+        self._unsaved = [item for item in self._unsaved if id(item) not in committed]
+
+    def _save(self) -> None:
+        self._record.save(self._unsaved)
+        self._unsaved = []
+        self._saved_at = time.monotonic()
+
+    def _set_aside(self, planned: PlannedCall) -> CallRows:
+        message = (
+            f"the process that worked on this call alone died {MOST_DEATHS} times, so it was set aside; look at the "
+            "recording, and at the memory of the machine"
+        )
+        return self._rows(
+            planned, Outcome.not_processed(planned.call, Failure(CrashedWorker.code, message, CrashedWorker.transient))
+        )
+
+    def _rows(self, planned: PlannedCall, outcome: Outcome) -> CallRows:
+        return rows_of(
+            outcome,
+            Provenance(
+                run_id=self._head.run_id,
+                job=self._number,
+                bundle=self._models.bundle.name,
+                bundle_digest=self._models.bundle.digest,
+                device=self._models.device.name,
+                compute_type=self._models.device.compute_type,
+                fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
+                attempt=planned.attempt,
+                transcribed_at=datetime.now(UTC),
+            ),
+        )
+
+    @property
+    def _fetch(self) -> Callable[[CallRef, Path], None]:
+        return partial(_fetch, self._archive, self._settings)
+
+
+def fingerprint_of(settings: Settings, models: Models, hints: CallHints) -> str:
+    """The fingerprint of a call with these hints, under the settings and models of this process."""
+    calibration = models.recognizer.calibration.digest
+    return fingerprint(settings, models.bundle.digest, models.device.compute_type, hints, calibration=calibration)
+
+
+def require_same_settings(head: RunHead, models: Models, settings: Settings) -> None:
+    """A run is made with one bundle and one set of settings throughout.
+
+    Raises:
+        SettingsError: this machine has others than the run was planned with.
+    """
+    here = fingerprint_of(settings, models, CallHints())
+    if here != head.settings_fingerprint:
+        message = (
+            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {head.compute_type} "
+            f"and settings {head.settings_fingerprint}; this machine has {models.bundle.name!r} "
+            f"{models.bundle.digest[:12]}, {models.device.compute_type} and settings {here}: give it the same"
+        )
+        raise SettingsError(message)
+
+
+def _fetch(archive: Storage, settings: Settings, call: CallRef, path: Path) -> None:
+    try:
+        archive.download(call.key, path, if_match=call.etag, max_bytes=settings.archive.max_bytes)
+    except StorageRefused as error:
+        archive.check()  # the whole archive is refused: stop the run
+        raise ObjectRefused(error.message) from error
+
+
+def _kind(change: Change) -> str:
+    return "copied" if isinstance(change, CopiedAudio) else str(change.call["outcome"])
