@@ -16,24 +16,16 @@ from flows.progress import watcher
 from tasks.active import ActiveMonth, Lease
 from tasks.bundles import open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
+from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.devices import compute_type_for
 from tasks.errors import CallscribeError, RunIncomplete, SettingsError
 from tasks.fingerprint import fingerprint
 from tasks.inventory import check_month, month_prefix, previous_month
 from tasks.plan_run import Fingerprints, plan_run
+from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CallHints
-from tasks.runs import (
-    RunHead,
-    RunSummary,
-    find_head,
-    new_run_id,
-    package_versions,
-    read_jobs,
-    reconcile,
-    summary_rows,
-    write_certificate,
-)
+from tasks.runs import RunHead, find_head, new_run_id
 from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
 
@@ -136,8 +128,7 @@ def _say_waiting(lease: Lease) -> None:
 
 def _certify(data: DataSet, head: RunHead, started: float) -> RunSummary:
     """Hold the plan against the data set, write the certificate, and show it in Prefect."""
-    summary = reconcile(data, head, read_jobs(data.storage, head), time.monotonic() - started)
-    certificate = write_certificate(data.storage, head, summary, package_versions())
+    summary, certificate = certify(data, head, time.monotonic() - started)
     create_table_artifact(
         table=[{"what": name, "number": value} for name, value in summary_rows(summary)],
         key="archive-run",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tasks.bundles import open_bundle
+from tasks.certificates import package_versions
 from tasks.dataset import DataSet
 from tasks.devices import open_device
 from tasks.errors import StorageUnavailable, UsageError
-from tasks.runs import package_versions
 from tasks.settings import Settings
 from tasks.storage import open_storage
 

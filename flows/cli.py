@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
 5 model bundle; 6 device; 7 a run that cannot account for every object; 8 another run over the month is under way;
-130 interrupted.
+9 a data set that is not as it was certified; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
 if TYPE_CHECKING:
-    from tasks.runs import RunSummary
+    from tasks.reconcile import RunSummary
     from tasks.storage import Storage
 
 EXIT_SOME_CALLS_FAILED = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
+MAX_FINDINGS = 100
 COMMANDS_WITH_MODELS = frozenset({"transcribe", "run", "demo"})
 
 app = typer.Typer(
@@ -181,6 +182,39 @@ def query(
 
     names, rows = run_query(_transcripts(config, transcripts), sql)
     console.print(result_table(names, rows))
+
+
+@app.command()
+def verify(
+    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; all when left out.")] = None,
+    transcripts: TranscriptsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Hold the data set against its certificates: every transcript that was certified must stand as it was written.
+
+    Exit code 9 says that something is missing, altered or unreadable, and names it; `callscribe run` over the month
+    does what is missing again.
+
+    Example: `callscribe verify --month 2026-10 --transcripts s3://transcripts`
+    """
+    from flows.console import finding_line, pairs_table
+    from tasks.dataset import DataSet
+    from tasks.errors import NotAsCertified
+    from tasks.inventory import check_month
+    from tasks.verify import verification_rows
+    from tasks.verify import verify as verify_data_set
+
+    if month is not None:
+        check_month(month)
+    data = DataSet(_transcripts(config, transcripts))
+    with errors.status("reading the certificates") as status:
+        result = verify_data_set(data, month, lambda text: status.update(escape(text)))
+    console.print(pairs_table(verification_rows(result)))
+    for finding in result.findings[:MAX_FINDINGS]:
+        console.print(finding_line(finding))
+    if result.findings:
+        message = f"the data set is not as it was certified: {len(result.findings):,} findings"
+        raise NotAsCertified(message)
 
 
 @app.command()

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CopiedAudio, Outcome
-from tasks.runs import RunSummary, summary_rows
+from tasks.verify import Finding
 
 OUTCOME_STYLE = {"transcribed": "green", "no_speech": "yellow", "failed": "red", "copied": "cyan"}
 MAX_ROWS = 200
@@ -94,6 +95,11 @@ def pairs_table(rows: Iterable[tuple[str, str]]) -> Table:
     for name, value in rows:
         table.add_row(escape(name), escape(value))
     return table
+
+
+def finding_line(finding: Finding) -> str:
+    """What `callscribe verify` found."""
+    return f"  [red]{finding.kind:<10}[/] {escape(finding.where)}  [dim]{escape(finding.text)}[/]"
 
 
 def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from tasks.reconcile import RunSummary
 from tasks.records import CopiedAudio, Outcome
-from tasks.runs import RunSummary
 
 
 class Watcher(Protocol):

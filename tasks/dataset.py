@@ -95,6 +95,12 @@ class DataSet:
         """Every row of `calls` of a month, all columns or some; `read_shards` holds one shard at a time."""
         return [row for rows in self.read_shards(month, columns) for row in rows]
 
+    def read_utterances(self, month: str, shard: int, shards: int, batch_rows: int) -> Iterator[Row]:
+        """The rows of `utterances` of one shard, in order, so many as dicts at a time."""
+        table = self._read("utterances", month, shard, shards).table
+        for batch in table.to_batches(max_chunksize=batch_rows):
+            yield from batch.to_pylist()
+
     def erased(self, month: str, shard: int, shards: int) -> frozenset[str]:
         """The call_ids of a shard that were erased: they are no work, and must not return."""
         try:

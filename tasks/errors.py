@@ -30,6 +30,8 @@
         ├── DeviceError             the asked-for device cannot run the models
         ├── DecoderUnavailable      the decoder's process does not start
         ├── RunIncomplete           a run ended with objects that it cannot account for
+        ├── CertificateBroken       a certificate is missing or altered
+        ├── NotAsCertified          what stands is not what was certified
         ├── RunUnderWay             another process is working on the month
         ├── LeaseLost               another process has taken over the month
         └── QueryError              a query that DuckDB refuses, or a call that is not there
@@ -225,6 +227,18 @@ class RunIncomplete(UsageError):
     """A run ended with objects that it cannot account for; its certificate says how many."""
 
     exit_code = 7
+
+
+class CertificateBroken(UsageError):
+    """The chain of certificates does not hold: one is missing or was altered."""
+
+    exit_code = 9
+
+
+class NotAsCertified(UsageError):
+    """What stands in a data set is not what its certificates say."""
+
+    exit_code = 9
 
 
 class RunUnderWay(UsageError):

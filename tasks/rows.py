@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from tasks.fingerprint import transcript_id
 from tasks.records import CallHints, CallRef, CallSignals, DenoiseTrial, Outcome, PlannedCall, Provenance, Utterance
-from tasks.schemas import CALLS, Row
+from tasks.schemas import CALLS, UTTERANCES, Row
+
+_WORD_NUMBERS = ("start", "end", "probability")
+_UTTERANCE_NUMBERS = frozenset({"start", "end", "confidence", "avg_logprob", "no_speech_prob", "compression_ratio"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     if failure is not None:
         row |= {"error_code": failure.code, "error": failure.message}
     if transcript is None:
-        return CallRows(row, ())
+        return CallRows(row | {"transcript_sha256": transcript_digest(row, ())}, ())
     quality, metrics = transcript.quality, transcript.metrics
     row |= {
         "language": transcript.language,
@@ -96,7 +101,25 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         "words": metrics.words,
         "words_per_minute": metrics.words_per_minute,
     }
-    return CallRows(row, tuple(_utterance_row(item, call.call_id, identity) for item in transcript.utterances))
+    utterances = tuple(_utterance_row(item, call.call_id, identity) for item in transcript.utterances)
+    return CallRows(row | {"transcript_sha256": transcript_digest(row, utterances)}, utterances)
+
+
+def transcript_digest(call: Row, utterances: Iterable[Row]) -> str:
+    """SHA-256 over what a call came to: its transcript_id and outcome, and every column of its utterances.
+
+    Args:
+        call: row of `calls`.
+        utterances: its rows of `utterances`, in order of `index`.
+    """
+    digest = hashlib.sha256(json.dumps([call[name] for name in ("transcript_id", "outcome", "error_code")]).encode())
+    for row in utterances:
+        values = [_exact(name, row[name]) for name in UTTERANCES.names if name != "words"]
+        words = [
+            [word["text"], *(float(word[name]) for name in _WORD_NUMBERS), word["overlap"]] for word in row["words"]
+        ]
+        digest.update(json.dumps([values, words]).encode())
+    return digest.hexdigest()
 
 
 def planned_rows(work: Iterable[PlannedCall]) -> list[Row]:
@@ -152,6 +175,11 @@ def planned_calls(rows: Iterable[Row]) -> list[PlannedCall]:
         )
         for row in rows
     ]
+
+
+def _exact(column: str, value: object) -> object:
+    """A value as it comes back from Parquet: where the column holds floats, 1 is 1.0."""
+    return float(value) if column in _UTTERANCE_NUMBERS and isinstance(value, (int, float)) else value
 
 
 def _signals_columns(signals: CallSignals) -> Row:

@@ -1,4 +1,4 @@
-"""A run in storage: its plan (a small JSON head, one Parquet part per job) and its certificate.
+"""A run in storage: its plan, a small JSON head and one Parquet part per job.
 
 Everything lies under `_runs/<run_id>/` of the data set. A run_id begins with the time of planning, so that run_ids
 sort by it.
@@ -8,36 +8,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
-from itertools import groupby
-from typing import Any
 
-from tasks.dataset import DataSet
-from tasks.errors import AmbiguousCallId, ObjectVanished, PreconditionFailed, SettingsError
-from tasks.records import CallRef, PlannedCall, RecognitionCounts
+from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
+from tasks.records import CallRef, PlannedCall
 from tasks.rows import planned_calls, planned_rows
-from tasks.schemas import PLANNED, Row
+from tasks.schemas import PLANNED
 from tasks.storage import Storage
 from tasks.tables import from_parquet, table_of, to_parquet
-
-# What `reconcile` wants to know of a row.
-RECONCILED_COLUMNS = (
-    "call_id",
-    "run_id",
-    "outcome",
-    "error_code",
-    "duration_s",
-    "audio_sha256",
-    "audio_etag",
-    "fingerprint",
-    "recognition",
-    "last_attempt_run_id",
-    "last_attempt_error_code",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,88 +48,6 @@ class RunHead:
     reasons: dict[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     removed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """What a run did, from the data set itself: the numbers of its certificate.
-
-    Every listed object is in exactly one of `outcomes`, `copied`, `superseded`, `standing`, `erased`, `ambiguous`,
-    `unmatched` and `missing`. Besides, `outcomes` holds the failed rows that stand for ambiguous call_ids.
-
-    Attributes:
-        outcomes: calls of this run by outcome.
-        errors: failed calls of this run by code.
-        copied: objects whose bytes already had a transcript.
-        superseded: calls that a run planned later has done meanwhile.
-        standing: calls that needed nothing; `standing_failed` of them have failed for good or too often.
-        erased: objects of calls that were erased, and are not transcribed again.
-        ambiguous: objects whose call_id others claim too.
-        unmatched: objects whose key the template does not read.
-        removed: calls whose object is no longer in the archive; their rows are kept.
-        other_fingerprints: calls whose outcome stands under other settings or models than today's.
-        missing: calls that were planned and have no row; 0 unless a job did not finish.
-        audio_s: seconds of audio that this run transcribed or found silent.
-        wall_s: seconds that the run took, models and start-up included.
-        recognition: how the calls that this run transcribed or found silent were recognised, by the names of
-            `RecognitionCounts`.
-    """
-
-    run_id: str
-    month: str
-    listed_objects: int
-    outcomes: dict[str, int]
-    errors: dict[str, int]
-    copied: int
-    superseded: int
-    standing: int
-    standing_failed: int
-    erased: int
-    ambiguous: int
-    unmatched: int
-    missing: int
-    other_fingerprints: int
-    audio_s: float
-    wall_s: float
-    jobs: int
-    recognition: dict[str, int] = field(default_factory=dict)
-    removed: int = 0
-
-    @property
-    def failed(self) -> int:
-        """Calls that failed in this run."""
-        return self.outcomes.get("failed", 0)
-
-    @property
-    def accounted(self) -> bool:
-        """Whether every listed object is in exactly one place."""
-        done = sum(self.outcomes.values()) - self._failed_ambiguous + self.copied + self.superseded
-        others = self.standing + self.erased + self.ambiguous + self.unmatched
-        return done + others == self.listed_objects and self.missing == 0
-
-    @property
-    def _failed_ambiguous(self) -> int:
-        # One row stands for all objects that claim one call_id; the objects themselves are counted in `ambiguous`.
-        return self.errors.get("ambiguous_call_id", 0)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a plain dict, with the verdict."""
-        return {**asdict(self), "accounted": self.accounted}
-
-
-_RECOGNITION_TITLES = {
-    "chunks": "chunks recognised",
-    "retried": "  decoded again",
-    "improved": "  improved by that",
-    "suspicious": "  still suspicious",
-    "set_aside_words": "words set aside (no speech)",
-}
-
-
-def package_versions() -> dict[str, str]:
-    """The versions that a certificate and `callscribe check` name."""
-    packages = ("callscribe", "prefect", "faster-whisper", "ctranslate2", "pyannote.audio", "torch", "pyarrow")
-    return {name: version(name) for name in packages}
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -213,137 +111,6 @@ def read_jobs(storage: Storage, head: RunHead) -> Iterator[list[PlannedCall]]:
         yield read_job(storage, head.run_id, number)
 
 
-@dataclass
-class _Tally:
-    """What is counted of a run, shard after shard."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    copied: int = 0
-    superseded: int = 0
-    missing: int = 0
-    other_fingerprints: int = 0
-    audio_s: float = 0.0
-    recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
-
-    def fail(self, code: str) -> None:
-        """Count a failed call."""
-        self.outcomes["failed"] += 1
-        self.errors[code] += 1
-
-    def count_planned(self, planned: PlannedCall, row: Row | None, run_id: str) -> None:
-        """Count a planned call by the row that stands for it."""
-        if row is None:
-            self.missing += 1
-        elif row["run_id"] == run_id and row["outcome"] == "failed":
-            self.fail(row["error_code"])
-        elif row["run_id"] == run_id:
-            self.outcomes[row["outcome"]] += 1
-            self.audio_s += row["duration_s"] or 0.0
-            self.recognition += RecognitionCounts(**(row["recognition"] or {}))
-        elif row["last_attempt_run_id"] == run_id:
-            self.fail(row["last_attempt_error_code"])
-        elif _is_copied(row, planned):
-            self.copied += 1
-        elif max(row["run_id"], row["last_attempt_run_id"] or "") > run_id:
-            self.superseded += 1
-        else:
-            self.missing += 1
-
-    def count_standing(self, row: Row, head: RunHead) -> None:
-        """Count a row that stands, planned or not: whether an ambiguous call_id, and under which settings."""
-        if (row["run_id"], row["error_code"]) == (head.run_id, AmbiguousCallId.code) or (
-            row["last_attempt_run_id"],
-            row["last_attempt_error_code"],
-        ) == (head.run_id, AmbiguousCallId.code):
-            self.fail(AmbiguousCallId.code)
-        # Work for a backfill, never for a run.
-        self.other_fingerprints += row["outcome"] != "failed" and row["fingerprint"] != head.fingerprint
-
-
-def reconcile(data: DataSet, head: RunHead, jobs: Iterable[Sequence[PlannedCall]], wall_s: float) -> RunSummary:
-    """Hold the plan of a run against what the data set holds now, and count.
-
-    Args:
-        data: the data set.
-        head: the run's plan.
-        jobs: the calls of each job, in order; shard after shard is held, never all of them.
-        wall_s: how long the run took.
-    """
-    tally = _Tally()
-    planned = groupby((one for job in jobs for one in job), lambda one: one.shard)
-    shard, group = next(planned, (None, iter(())))
-    for number, read in enumerate(data.read_shards(head.month, RECONCILED_COLUMNS)):
-        rows = {row["call_id"]: row for row in read}
-        if number == shard:
-            for one in group:
-                tally.count_planned(one, rows.get(one.call.call_id), head.run_id)
-            shard, group = next(planned, (None, iter(())))
-        for row in rows.values():
-            tally.count_standing(row, head)
-    return RunSummary(
-        run_id=head.run_id,
-        month=head.month,
-        listed_objects=head.listed_objects,
-        outcomes=dict(sorted(tally.outcomes.items())),
-        errors=dict(sorted(tally.errors.items())),
-        copied=tally.copied,
-        superseded=tally.superseded,
-        standing=head.standing,
-        standing_failed=head.standing_failed,
-        erased=head.erased,
-        ambiguous=head.ambiguous,
-        unmatched=head.unmatched,
-        missing=tally.missing,
-        removed=head.removed,
-        other_fingerprints=tally.other_fingerprints,
-        audio_s=round(tally.audio_s, 3),
-        wall_s=round(wall_s, 3),
-        jobs=head.jobs,
-        recognition=asdict(tally.recognition),
-    )
-
-
-def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
-    """What a run did, as lines for people: numbers only, never a word that was spoken."""
-    rows = [("objects listed", f"{summary.listed_objects:,}")]
-    rows += [(name.replace("_", " "), f"{count:,}") for name, count in summary.outcomes.items()]
-    rows += [(f"  {code}", f"{count:,}") for code, count in summary.errors.items()]
-    rows += [
-        ("nothing to do", f"{summary.standing:,}"),
-        ("  of them failed before", f"{summary.standing_failed:,}"),
-        ("copied, same audio", f"{summary.copied:,}"),
-        ("done by a later run", f"{summary.superseded:,}"),
-        ("erased", f"{summary.erased:,}"),
-        ("ambiguous call_id", f"{summary.ambiguous:,}"),
-        ("key not understood", f"{summary.unmatched:,}"),
-        ("missing", f"{summary.missing:,}"),
-        ("removed from the archive, kept", f"{summary.removed:,}"),
-        ("under other settings", f"{summary.other_fingerprints:,}"),
-        *((title, f"{summary.recognition.get(name, 0):,}") for name, title in _RECOGNITION_TITLES.items()),
-        ("audio", f"{summary.audio_s / 3600:.2f} h"),
-        ("time", f"{summary.wall_s:.0f} s"),
-    ]
-    if summary.audio_s:
-        rows.append(("RTFx, start-up included", f"{summary.audio_s / summary.wall_s:.1f}"))
-    rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
-    always = {"objects listed", "nothing to do", "missing"}
-    return [row for row in rows if row[0] in always or row[1] != "0"]
-
-
-def write_certificate(storage: Storage, head: RunHead, summary: RunSummary, versions: dict[str, str]) -> str:
-    """Write what a run did beside its plan; returns the certificate's URI."""
-    key = f"_runs/{head.run_id}/certificate.json"
-    certificate = {
-        "run": asdict(head),
-        "result": summary.to_json(),
-        "versions": versions,
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    storage.put(key, _json(certificate))
-    return storage.object_uri(key)
-
-
 def write_unplanned(
     storage: Storage,
     run_id: str,
@@ -370,12 +137,6 @@ def write_unplanned(
     if lines:
         content = "".join(json.dumps(line) + "\n" for line in lines)
         _put_new(storage, f"_runs/{run_id}/unplanned.jsonl", content.encode())
-
-
-def _is_copied(row: Row, planned: PlannedCall) -> bool:
-    """Whether the row's transcript stands for the planned object, whose bytes are those it was made of."""
-    same_audio = planned.known_sha256 is not None and row["audio_sha256"] == planned.known_sha256
-    return same_audio and row["audio_etag"] == planned.call.etag
 
 
 def _head_key(run_id: str) -> str:

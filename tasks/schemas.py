@@ -180,6 +180,9 @@ CALLS = pa.schema(
         _column("vad_s", pa.float64(), "speech detection, wall seconds"),
         _column("recognize_s", pa.float64(), "recognition, wall seconds"),
         _column("diarize_s", pa.float64(), "diarization, wall seconds"),
+        _column(
+            "transcript_sha256", pa.string(), "SHA-256 of transcript_id, outcome and utterances; `callscribe verify`"
+        ),
         _column("transcribed_at", _time, "when the row was made (UTC)"),
         _column("last_attempt_at", _time, "a later try that failed and left this row standing: when (UTC)"),
         _column("last_attempt_run_id", pa.string(), "… in which run"),

@@ -31,10 +31,12 @@ from tasks.dataset import DataSet
 from tasks.errors import RunUnderWay, SettingsError, StorageRefused
 from tasks.models import Models
 from tasks.query import connect, read_transcript
+from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CopiedAudio, Outcome
-from tasks.runs import RunSummary, read_head, read_job, summary_rows
+from tasks.runs import read_head, read_job
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
+from tasks.verify import verify
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -411,6 +413,13 @@ def test_strict_reading_after_all_of_it(story: World) -> None:
     assert {call_id for call_id, kind in calls if kind == "transcribed"} == {call_id for call_id, _ in spoken}
     assert {"stereo": 2} == {call_id: count for call_id, count in spoken if count != 1}
     assert {(SPOKEN,), ("indeed",)} == set(heard)
+
+
+def test_all_of_it_stands_as_it_was_certified(story: World) -> None:
+    """After every run, whatever they replaced and left standing, the certificates tell what is there."""
+    result = verify(DataSet(story.transcripts))
+    assert ([], 0, [MONTH]) == (result.findings, result.not_certified, result.months)
+    assert (len(story.runs), len(story.runs["changed"].rows)) == (result.certificates, result.calls)
 
 
 def test_nothing_spoken_reaches_prefect(story: World, prefect_database: Path) -> None:

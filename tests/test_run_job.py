@@ -16,9 +16,10 @@ from tasks.dataset import DataSet
 from tasks.errors import CrashedWorker, RunIncomplete
 from tasks.job_record import InFlight, JobRecord
 from tasks.plan_run import Fingerprints, plan_run
+from tasks.reconcile import reconcile
 from tasks.records import CallHints
 from tasks.run_job import fingerprint_of, run_job
-from tasks.runs import RunHead, read_head, read_jobs, reconcile
+from tasks.runs import RunHead, read_head, read_jobs
 from tasks.schemas import UTTERANCES, Row
 from tasks.storage import Storage, open_storage
 from tasks.tables import from_parquet

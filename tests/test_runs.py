@@ -26,22 +26,10 @@ from hypothesis import strategies as st
 
 from tasks.dataset import Change, DataSet
 from tasks.errors import PreconditionFailed, SettingsError
+from tasks.reconcile import RunSummary, reconcile, summary_rows
 from tasks.records import CopiedAudio, PlannedCall, RecognitionCounts
 from tasks.rows import CallRows, rows_of
-from tasks.runs import (
-    RunHead,
-    RunSummary,
-    new_run_id,
-    read_head,
-    read_job,
-    read_jobs,
-    reconcile,
-    summary_rows,
-    write_certificate,
-    write_head,
-    write_job,
-    write_unplanned,
-)
+from tasks.runs import RunHead, new_run_id, read_head, read_job, read_jobs, write_head, write_job, write_unplanned
 from tasks.shards import shard_of
 from tasks.storage import Storage, open_storage
 
@@ -195,17 +183,6 @@ def test_accounted() -> None:
 def test_not_accounted(change: dict[str, Any]) -> None:
     """One object too few or too many anywhere, and the certificate says no."""
     assert not _summary(**change).accounted
-
-
-def test_certificate(storage: Storage) -> None:
-    """The certificate lies beside the plan and says what was planned, what came of it, and with which versions."""
-    counts = {"chunks": 9, "retried": 4, "improved": 3, "suspicious": 1, "set_aside_words": 2}
-    uri = write_certificate(storage, head(), _summary(recognition=counts), {"callscribe": "0.1.0"})
-    assert storage.object_uri(f"_runs/{NOW}/certificate.json") == uri
-    written = json.loads(storage.get(f"_runs/{NOW}/certificate.json").data)
-    assert (NOW, {"callscribe": "0.1.0"}) == (written["run"]["run_id"], written["versions"])
-    assert (2, True) == (written["result"]["outcomes"]["transcribed"], written["result"]["accounted"])
-    assert counts == written["result"]["recognition"]
 
 
 def _rows(call_id: str, fate: str, run_id: str, etag: str | None = None) -> CallRows:
