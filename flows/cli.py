@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
 5 model bundle; 6 device; 7 a run that cannot account for every object; 8 another run over the month is under way;
-9 a data set that is not as it was certified; 130 interrupted.
+9 a data set that is not as it was certified; 10 a call under legal hold; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,20 +17,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from flows.cli_common import (
+    BundleOption,
+    ConfigOption,
+    DeviceOption,
+    LanguageOption,
+    TranscriptsOption,
+    console,
+    errors,
+    transcripts_of,
+)
+from flows.cli_records import erase, hold_app, verify
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
 if TYPE_CHECKING:
     from tasks.reconcile import RunSummary
-    from tasks.storage import Storage
 
 EXIT_SOME_CALLS_FAILED = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
-MAX_FINDINGS = 100
 COMMANDS_WITH_MODELS = frozenset({"transcribe", "run", "demo"})
 
 app = typer.Typer(
@@ -41,10 +49,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Pull and list model bundles.", no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(models_app, name="models")
-
-# Without a terminal, lines are not cut to 80 columns: logs and files have no such width.
-console = Console(width=None if sys.stdout.isatty() else 140)
-errors = Console(stderr=True)
+app.add_typer(hold_app, name="hold")
 
 
 class Format(StrEnum):
@@ -57,17 +62,6 @@ class Format(StrEnum):
     stm = "stm"
     rttm = "rttm"
     parquet = "parquet"
-
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
-BundleOption = Annotated[str | None, typer.Option(help="Model bundle.", show_default=False)]
-DeviceOption = Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `cuda:N`.", show_default=False)]
-LanguageOption = Annotated[
-    str | None, typer.Option(help="Language of the calls (ISO 639-1); detected when left out.", show_default=False)
-]
-TranscriptsOption = Annotated[
-    str | None, typer.Option(help="URI of the data set: s3://bucket/prefix or file:///folder.", show_default=False)
-]
 
 
 @app.command()
@@ -180,41 +174,12 @@ def query(
     from flows.console import result_table
     from tasks.query import run_query
 
-    names, rows = run_query(_transcripts(config, transcripts), sql)
+    names, rows = run_query(transcripts_of(config, transcripts), sql)
     console.print(result_table(names, rows))
 
 
-@app.command()
-def verify(
-    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; all when left out.")] = None,
-    transcripts: TranscriptsOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Hold the data set against its certificates: every transcript that was certified must stand as it was written.
-
-    Exit code 9 says that something is missing, altered or unreadable, and names it; `callscribe run` over the month
-    does what is missing again.
-
-    Example: `callscribe verify --month 2026-10 --transcripts s3://transcripts`
-    """
-    from flows.console import finding_line, pairs_table
-    from tasks.dataset import DataSet
-    from tasks.errors import NotAsCertified
-    from tasks.inventory import check_month
-    from tasks.verify import verification_rows
-    from tasks.verify import verify as verify_data_set
-
-    if month is not None:
-        check_month(month)
-    data = DataSet(_transcripts(config, transcripts))
-    with errors.status("reading the certificates") as status:
-        result = verify_data_set(data, month, lambda text: status.update(escape(text)))
-    console.print(pairs_table(verification_rows(result)))
-    for finding in result.findings[:MAX_FINDINGS]:
-        console.print(finding_line(finding))
-    if result.findings:
-        message = f"the data set is not as it was certified: {len(result.findings):,} findings"
-        raise NotAsCertified(message)
+app.command()(verify)
+app.command()(erase)
 
 
 @app.command()
@@ -231,7 +196,7 @@ def show(
     from flows.export import readable
     from tasks.query import read_transcript
 
-    row, utterances = read_transcript(_transcripts(config, transcripts), call_id)
+    row, utterances = read_transcript(transcripts_of(config, transcripts), call_id)
     console.print(call_table(row))
     console.print(readable(utterances), markup=False, highlight=False, end="")
 
@@ -258,7 +223,7 @@ def evaluate(
     if hypotheses is not None:
         report = score_files(references, hypotheses, language)
     else:
-        report = score_dataset(references, _transcripts(config, transcripts), month, language)
+        report = score_dataset(references, transcripts_of(config, transcripts), month, language)
     console.print(report_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
     if json_file is not None:
@@ -399,14 +364,3 @@ def _exit_code(error: CallscribeError) -> int:
     if isinstance(error, UsageError):
         return error.exit_code
     return EXIT_STORAGE if isinstance(error, StorageUnavailable) else 1
-
-
-def _transcripts(config: Path | None, uri: str | None) -> Storage:
-    from tasks.errors import SettingsError
-    from tasks.storage import open_storage
-
-    settings = load_settings(config, {"transcripts": {"uri": uri}})
-    if not settings.transcripts.uri:
-        message = "transcripts.uri is not set; give --transcripts, or set it in callscribe.toml or the environment"
-        raise SettingsError(message)
-    return open_storage(settings.transcripts.uri, settings.storage.options())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tasks.erase import Erasure
 from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CopiedAudio, Outcome
 from tasks.verify import Finding
@@ -100,6 +101,16 @@ def pairs_table(rows: Iterable[tuple[str, str]]) -> Table:
 def finding_line(finding: Finding) -> str:
     """What `callscribe verify` found."""
     return f"  [red]{finding.kind:<10}[/] {escape(finding.where)}  [dim]{escape(finding.text)}[/]"
+
+
+def erasure_lines(erasure: Erasure) -> Iterator[str]:
+    """Where something of an erased call may remain."""
+    for uri, why in erasure.kept.items():
+        yield f"  [yellow]not removed[/] {escape(uri)}  [dim]{escape(why)}[/]"
+    for uri, count in erasure.older_versions.items():
+        if count != 0:
+            said = "older versions could not be asked for" if count is None else f"{count} older versions"
+            yield f"  [yellow]may remain[/]  {escape(uri)}  [dim]{said}[/]"
 
 
 def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

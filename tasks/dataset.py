@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Another writer wins every round only where something is badly wrong.
 MAX_COMMIT_ROUNDS = 50
+_LAYOUTS = "_control/layouts/month="
 
 Change = CallRows | CopiedAudio
 
@@ -109,6 +110,38 @@ class DataSet:
             return frozenset()
         return frozenset(json.loads(content)["call_ids"])
 
+    def months(self) -> list[str]:
+        """Every month of which anything was ever planned, in order."""
+        keys = (info.key for info in self.storage.list(_LAYOUTS))
+        return sorted(key.removeprefix(_LAYOUTS).removesuffix(".json") for key in keys)
+
+    def bury(self, month: str, shard: int, shards: int, call_ids: Iterable[str]) -> None:
+        """Write down that calls of a shard are erased: from now on no plan holds them, and every commit drops them."""
+        key = tombstone_key(month, shard, shards)
+        while True:
+            try:
+                stored = self.storage.get(key)
+            except ObjectVanished:
+                before, etag = set[str](), None
+            else:
+                before, etag = set(json.loads(stored.data)["call_ids"]), stored.info.etag
+            content = json.dumps({"call_ids": sorted(before.union(call_ids))}).encode()
+            try:
+                self.storage.put(key, content, if_match=etag, if_none_match=etag is None)
+            except PreconditionFailed:
+                continue
+            return
+
+    def purge(self, month: str, shard: int, shards: int) -> None:
+        """Rewrite both objects of a shard without what was erased, even where they hold nothing of it.
+
+        A writer that read the tombstones before them then meets changed objects, and reads again.
+
+        Raises:
+            StorageRefused: the store says no, or other writers won every round.
+        """
+        self._commit_rounds(month, shard, shards, ())
+
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
 
@@ -119,12 +152,13 @@ class DataSet:
             StorageUnavailable: the store does not answer; what was committed before stands.
             StorageRefused: the store says no, or other writers won every round.
         """
-        new = list(changes)
-        if not new:
-            return
+        if new := list(changes):
+            self._commit_rounds(month, shard, shards, new)
+
+    def _commit_rounds(self, month: str, shard: int, shards: int, changes: Sequence[Change]) -> None:
         for lost in range(MAX_COMMIT_ROUNDS):
             try:
-                self._commit_once(month, shard, shards, new)
+                self._commit_once(month, shard, shards, changes)
             except PreconditionFailed:
                 # Writers that met once would meet again: each waits a random while, longer every time.
                 time.sleep(random.uniform(0, min(1.0, 0.01 * 2**lost)))  # noqa: S311  # no secret depends on it
@@ -270,4 +304,4 @@ def _last_attempt(failed: Row) -> Row:
 
 
 def _layout_key(month: str) -> str:
-    return f"_control/layouts/month={month}.json"
+    return f"{_LAYOUTS}{month}.json"

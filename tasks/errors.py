@@ -31,6 +31,7 @@
         ├── DecoderUnavailable      the decoder's process does not start
         ├── RunIncomplete           a run ended with objects that it cannot account for
         ├── CertificateBroken       a certificate is missing or altered
+        ├── CallHeld                a call that is to be erased is under legal hold
         ├── NotAsCertified          what stands is not what was certified
         ├── RunUnderWay             another process is working on the month
         ├── LeaseLost               another process has taken over the month
@@ -233,6 +234,12 @@ class CertificateBroken(UsageError):
     """The chain of certificates does not hold: one is missing or was altered."""
 
     exit_code = 9
+
+
+class CallHeld(UsageError):
+    """A call that is to be erased is under legal hold: nothing was erased."""
+
+    exit_code = 10
 
 
 class NotAsCertified(UsageError):

@@ -116,6 +116,7 @@ class _Tally:
     copied: int = 0
     superseded: int = 0
     missing: int = 0
+    erased: int = 0
     other_fingerprints: int = 0
     audio_s: float = 0.0
     recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
@@ -177,8 +178,12 @@ def reconcile(
     for number, read in enumerate(data.read_shards(head.month, RECONCILED_COLUMNS)):
         rows = {row["call_id"]: row for row in read}
         if number == shard:
+            erased = data.erased(head.month, number, head.shards)
             for one in group:
-                tally.count_planned(one, rows.get(one.call.call_id), head.run_id)
+                if one.call.call_id in erased:
+                    tally.erased += 1
+                else:
+                    tally.count_planned(one, rows.get(one.call.call_id), head.run_id)
             shard, group = next(planned, (None, iter(())))
         for row in rows.values():
             tally.count_standing(row, head)
@@ -193,7 +198,7 @@ def reconcile(
         superseded=tally.superseded,
         standing=head.standing,
         standing_failed=head.standing_failed,
-        erased=head.erased,
+        erased=head.erased + tally.erased,
         ambiguous=head.ambiguous,
         unmatched=head.unmatched,
         missing=tally.missing,

@@ -10,6 +10,7 @@ from typing import Literal
 from tasks.records import PlannedCall
 
 Table = Literal["calls", "utterances"]
+TABLES: tuple[Table, ...] = ("calls", "utterances")
 
 
 def shard_count(monthly_hours: float, hours_per_shard: float) -> int:

@@ -174,6 +174,10 @@ class Storage(ABC):
     def delete(self, key: str) -> None:
         """Remove an object; it is fine when it is absent."""
 
+    @abstractmethod
+    def older_versions(self, key: str) -> int | None:
+        """How many older versions of an object the store keeps, of one that was removed too; None: it does not say."""
+
 
 def open_storage(uri: str, options: StorageOptions | None = None) -> Storage:
     """Open the store at a URI; does not yet talk to it (`Storage.check` does).

@@ -121,6 +121,11 @@ class FileStorage(Storage):
                 path.unlink(missing_ok=True)
                 _sync_folder(path.parent)
 
+    def older_versions(self, key: str) -> int | None:
+        """None are kept: a folder has no versions."""
+        del key
+        return 0
+
     def _path(self, key: str) -> Path:
         """Return the path of a key that can be a file's."""
         parts = key.split("/")

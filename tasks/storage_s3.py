@@ -181,6 +181,20 @@ class S3Storage(Storage):
         except ObjectVanished:
             return
 
+    def older_versions(self, key: str) -> int | None:
+        """How many older versions the bucket keeps; None where these credentials, or the store, do not let one ask."""
+        full_key = self._full_key(key)
+        paginator = self._client.get_paginator("list_object_versions")
+        count = 0
+        try:
+            with self._translated(key):
+                for page in paginator.paginate(Bucket=self._bucket, Prefix=full_key):
+                    found = [one for one in page.get("Versions", ()) if one["Key"] == full_key]
+                    count += sum(not one["IsLatest"] for one in found)
+        except StorageRefused:
+            return None
+        return count
+
     def _full_key(self, key: str) -> str:
         if not key:
             message = f"An empty key names no object in {self.uri}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -69,6 +69,11 @@ def write_id_of(content: bytes) -> str:
 def only(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
     """The rows whose column holds one of the values."""
     return table.filter(pc.is_in(table[column], values.combine_chunks()))
+
+
+def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
+    """The rows whose column holds none of the values."""
+    return table.filter(pc.invert(pc.is_in(table[column], pa.array(list(values), table[column].type))))
 
 
 def joined(standing: pa.Table, rows: Sequence[Row], order: Sequence[str]) -> pa.Table:

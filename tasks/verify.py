@@ -76,40 +76,54 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
     """
     result = Verification()
     last: dict[str, Certificate] = {}
+    erasures: dict[str, set[str]] = {}
     for certificate in read_chain(data.storage):
         result.certificates += 1
         if certificate.kind == "run":
             last[certificate.subject] = certificate
+        elif certificate.kind == "erasure":
+            for one, call_ids in certificate.content["erased"].items():
+                erasures.setdefault(one, set()).update(call_ids)
     by_month: dict[str, list[Certificate]] = {}
     # Outputs are what stood when a run was certified, so that the latest certificate says what stands.
     for certificate in sorted(last.values(), key=lambda one: one.number):
         by_month.setdefault(certificate.content["run"]["month"], []).append(certificate)
     result.months = [month] if month else sorted(by_month)
     for one in result.months:
-        runs = by_month.get(one, [])
+        past = _Past(by_month.get(one, []), frozenset(erasures.get(one, ())))
         shards = data.shards(one) or 0
         for shard in range(shards):
             say(f"{one}, shard {shard + 1} of {shards}")
-            _verify_shard(data, one, shard, shards, runs, result)
+            _verify_shard(data, one, shard, shards, past, result)
     return result
 
 
-def _verify_shard(
-    data: DataSet, month: str, shard: int, shards: int, runs: list[Certificate], result: Verification
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was certified of a month: its runs, in order, and the call_ids that were erased."""
+
+    runs: list[Certificate]
+    erased: frozenset[str]
+
+
+def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Past, result: Verification) -> None:
     name = shard_name(shard, shards)
     where = f"{month}/{name}"
-    expected = _expected(data, name, runs, result)
+    expected = _expected(data, name, past.runs, result)
     erased = data.erased(month, shard, shards)
     for call_id in erased:
         expected.pop(_call_key(call_id), None)
+    for call_id in sorted(past.erased - erased):
+        if shard_of(call_id, shards) == shard:
+            text = "the call was erased, and nothing keeps it from returning: its tombstone is gone"
+            result.findings.append(Finding("erased", f"{where}, call {call_id}", text))
     try:
         rows = data.read_shard(month, shard, shards, _CALL_COLUMNS)
         digests = _transcript_digests(data, month, shard, shards, rows, result)
     except StorageRefused as error:
         result.findings.append(Finding("unreadable", where, error.message))
         return
-    ended = {run.subject for run in runs}
+    ended = {run.subject for run in past.runs}
     counts = Counter(row["call_id"] for row in rows)
     for row in rows:
         problem = _problem(row, counts, erased, shard, shards) or _difference(row, digests, expected, ended, result)

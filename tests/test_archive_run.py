@@ -22,6 +22,7 @@ from conftest import BUCKET
 from stand_ins import CURSED_S, SPOKEN, StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
 from flows.archive import archive_run
+from flows.erasure import erase
 from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
 from flows.s3_server import LocalS3Server
@@ -491,6 +492,22 @@ def test_two_runs_over_one_month(world: World) -> None:
     run = world.run(Meanwhile(second), run={"lease_s": 1.0})
     assert run.summary.accounted
     assert f"run {run.summary.run_id} over {MONTH} is under way" in refused[0]
+
+
+def test_a_call_is_erased_by_a_flow(world: World) -> None:
+    """Prefect gets the key of the list and no call_id; the call is not transcribed again."""
+    for call_id in ("gone", "kept"):
+        world.archive.put(_key(call_id), wav(tone()))
+    world.run()
+    request = "_control/erasures/today.txt"
+    world.transcripts.put(request, b"gone\n")
+    assert 2 == erase(request, "request 12", transcripts=world.transcripts.uri, overrides=world.overrides())
+    assert None is world.transcripts.head(request)
+    run = world.run()
+    assert (["kept"], 0, 1, 1) == (list(run.rows), run.heard, run.summary.erased, run.summary.standing)
+    assert run.summary.accounted
+    with pytest.raises(SettingsError, match="write the call_ids there"):
+        erase(request, "request 12", transcripts=world.transcripts.uri, overrides=world.overrides())
 
 
 def test_an_empty_month(world: World) -> None:

@@ -78,6 +78,10 @@ class SteppedStorage(Storage):
         self._after(number, key)
         return etag
 
+    def older_versions(self, key: str) -> int | None:
+        """As the store says."""
+        return self._inner.older_versions(key)
+
     def object_uri(self, key: str) -> str:
         """Ask the real store."""
         return self._inner.object_uri(key)

@@ -1,0 +1,45 @@
+"""What the commands of `callscribe` share: the consoles, the options that many have, and where the data set lies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from tasks.settings import load_settings
+
+if TYPE_CHECKING:
+    from tasks.storage import Storage
+
+# Without a terminal, lines are not cut to 80 columns: logs and files have no such width.
+console = Console(width=None if sys.stdout.isatty() else 140)
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
+BundleOption = Annotated[str | None, typer.Option(help="Model bundle.", show_default=False)]
+DeviceOption = Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `cuda:N`.", show_default=False)]
+LanguageOption = Annotated[
+    str | None, typer.Option(help="Language of the calls (ISO 639-1); detected when left out.", show_default=False)
+]
+TranscriptsOption = Annotated[
+    str | None, typer.Option(help="URI of the data set: s3://bucket/prefix or file:///folder.", show_default=False)
+]
+
+
+def transcripts_of(config: Path | None, uri: str | None) -> Storage:
+    """The store of the data set that the command line or the settings name.
+
+    Raises:
+        SettingsError: neither names one.
+    """
+    from tasks.errors import SettingsError
+    from tasks.storage import open_storage
+
+    settings = load_settings(config, {"transcripts": {"uri": uri}})
+    if not settings.transcripts.uri:
+        message = "transcripts.uri is not set; give --transcripts, or set it in callscribe.toml or the environment"
+        raise SettingsError(message)
+    return open_storage(settings.transcripts.uri, settings.storage.options())

@@ -1,0 +1,298 @@
+"""Erase calls: from both tables, from what runs keep, and, where asked for, from the archive.
+
+The tombstone comes first, so that nothing brings a call back: planning passes it over, and every commit drops it. Then
+both objects of its shard are rewritten even where it is in neither, so that a writer that had read the tombstones
+before meets changed objects and reads again (`tasks.dataset`). Then the plans, checkpoints and lists of the month's
+runs are rewritten without it. What stays is the call_id in the tombstone and in the certificate, digests, and older
+versions of the objects where the bucket keeps them; the certificate says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tasks.certificates import append, package_versions
+from tasks.dataset import DataSet
+from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsError, StorageRefused
+from tasks.holds import holds_on, read_holds
+from tasks.inventory import month_prefix, read_archive, template_pattern
+from tasks.runs import forget_planned, read_heads
+from tasks.schemas import CHECKPOINT, PLANNED
+from tasks.setting_groups import ArchiveSettings
+from tasks.shards import TABLES, object_key, shard_of
+from tasks.storage import Storage
+from tasks.tables import from_parquet, to_parquet, without
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Erasure:
+    """What an erasure did.
+
+    Attributes:
+        erased: the call_ids by month.
+        rewritten: objects that were rewritten without them, or removed, by URI.
+        audio: recordings that were removed, by URI.
+        kept: what could not be removed, by URI, and why.
+        older_versions: by URI, how many older versions the bucket keeps of an object that held a call; None where it
+            does not say.
+        certificate: its number in the chain.
+    """
+
+    erased: dict[str, list[str]]
+    rewritten: list[str] = field(default_factory=list)
+    audio: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    older_versions: dict[str, int | None] = field(default_factory=dict)
+    certificate: int = 0
+
+    @property
+    def calls(self) -> int:
+        """How many calls were erased, each counted once."""
+        return len({call_id for ids in self.erased.values() for call_id in ids})
+
+
+def erase_calls(
+    data: DataSet,
+    call_ids: Iterable[str],
+    reason: str,
+    settings: ArchiveSettings,
+    month: str | None = None,
+    archive: Storage | None = None,
+    say: Say = lambda _: None,
+) -> Erasure:
+    """Erase calls for good. It may be done again, and then finds less to do.
+
+    Args:
+        data: the data set.
+        call_ids: the calls.
+        reason: why; the certificate keeps it.
+        settings: how keys of the archive are read.
+        month: `YYYY-MM`, where they are in this month only; also those are then kept from being transcribed that have
+            no row yet.
+        archive: where their recordings are to be removed too.
+        say: told what is being done.
+
+    Raises:
+        CallHeld: a legal hold is on one of them; nothing was erased.
+        SettingsError: one is in no month; nothing was erased.
+    """
+    wanted = sorted(set(call_ids))
+    placed = _places(data, wanted, month)
+    _require_free(data, wanted, placed)
+    result = Erasure({})
+    keys: list[str] = []
+    for (one, shard), ids in sorted(placed.items()):
+        say(f"erasing {len(ids)} calls of {one}")
+        result.erased[one] = sorted([*result.erased.get(one, ()), *ids])
+        shards = data.shards(one) or 1
+        data.bury(one, shard, shards, ids)
+        data.purge(one, shard, shards)
+        keys += [object_key(table, one, shard, shards) for table in TABLES]
+    for one, erased in result.erased.items():
+        in_month = frozenset(erased)
+        say(f"looking through the runs of {one}")
+        keys += _erase_from_runs(data.storage, one, in_month, settings)
+        if archive is not None:
+            say(f"removing recordings of {one}")
+            _erase_audio(archive, settings, one, in_month, result)
+    for key in keys:
+        uri = data.storage.object_uri(key)
+        result.rewritten.append(uri)
+        result.older_versions[uri] = data.storage.older_versions(key)
+    result.certificate = append(data.storage, "erasure", _erasure_id(), _certificate(result, reason))
+    return result
+
+
+def _places(data: DataSet, call_ids: Sequence[str], month: str | None) -> dict[tuple[str, int], list[str]]:
+    """By month and shard, the calls that are to be erased there."""
+    placed: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    months = [month] if month else data.months()
+    for one in months:
+        shards = data.shards(one)
+        if shards is None:
+            message = f"nothing of {one} was ever planned in {data.storage.uri}, so there is nothing to erase in it"
+            raise SettingsError(message)
+        by_shard: defaultdict[int, list[str]] = defaultdict(list)
+        for call_id in call_ids:
+            by_shard[shard_of(call_id, shards)].append(call_id)
+        for shard, ids in by_shard.items():
+            known = {row["call_id"] for row in data.read_shard(one, shard, shards, ("call_id",))}
+            known |= data.erased(one, shard, shards)
+            if here := [call_id for call_id in ids if month or call_id in known]:
+                placed[one, shard] += here
+    found = {call_id for ids in placed.values() for call_id in ids}
+    if missing := [call_id for call_id in call_ids if call_id not in found]:
+        message = (
+            f"{data.storage.uri} holds no call {', '.join(missing)}, so nothing was erased; give --month to keep a "
+            "call from being transcribed in a month in which it has no row yet"
+        )
+        raise SettingsError(message)
+    return dict(placed)
+
+
+def _require_free(data: DataSet, call_ids: Sequence[str], placed: Mapping[tuple[str, int], Sequence[str]]) -> None:
+    holds = read_holds(data.storage)
+    if not holds:
+        return
+    attributes: dict[str, dict[str, str]] = {call_id: {} for call_id in call_ids}
+    for month, shard in placed:
+        for row in data.read_shard(month, shard, data.shards(month) or 1, ("call_id", "attributes")):
+            if row["call_id"] in attributes:
+                attributes[row["call_id"]] |= dict(row["attributes"] or ())
+    for call_id in call_ids:
+        if held := holds_on(holds, call_id, attributes[call_id]):
+            why = "; ".join(f"{hold.hold_id}, since {hold.since}: {hold.reason}" for hold in held)
+            message = (
+                f"call {call_id} is under legal hold ({why}), so nothing was erased; release the hold first "
+                "(`callscribe hold release`), or leave the call out"
+            )
+            raise CallHeld(message)
+
+
+def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], settings: ArchiveSettings) -> list[str]:
+    """Rewrite what the runs of a month keep, without some calls; the keys of what was rewritten or removed."""
+    changed: list[str] = []
+    for head in read_heads(storage):
+        if head.month != month:
+            continue
+        prefix = f"_runs/{head.run_id}"
+        removed = 0
+        for info in list(storage.list(f"{prefix}/jobs/")):
+            if count := _filter_parquet(storage, info.key, call_ids):
+                removed += count
+                changed.append(info.key)
+        if removed:
+            forget_planned(storage, head.run_id, removed)
+        changed += [
+            info.key
+            for info in list(storage.list(f"{prefix}/checkpoints/"))
+            if _filter_parquet(storage, info.key, call_ids)
+        ]
+        changed += [
+            info.key
+            for info in list(storage.list(f"{prefix}/in_flight/"))
+            if _filter_in_flight(storage, info.key, call_ids)
+        ]
+        if _filter_unplanned(storage, f"{prefix}/unplanned.jsonl", call_ids, settings.key_template):
+            changed.append(f"{prefix}/unplanned.jsonl")
+    return changed
+
+
+def _filter_parquet(storage: Storage, key: str, call_ids: frozenset[str]) -> int:
+    """Rewrite a part of a plan, or a checkpoint, without some calls; how many of them were in it."""
+    schema = CHECKPOINT if "/checkpoints/" in key else PLANNED
+    while True:
+        try:
+            stored = storage.get(key)
+            table = from_parquet(stored.data, schema)
+        except ObjectVanished:
+            return 0
+        except ValueError:  # a checkpoint that was cut off: it counts for nothing, and may hold anything
+            storage.delete(key)
+            return 1
+        rest = without(table, "call_id", call_ids)
+        if len(rest) == len(table):
+            return 0
+        try:
+            storage.put(key, to_parquet(rest), if_match=stored.info.etag)
+        except PreconditionFailed:
+            continue
+        return len(table) - len(rest)
+
+
+def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
+    try:
+        stored = storage.get(key)
+    except ObjectVanished:
+        return False
+    content = json.loads(stored.data)
+    if not call_ids & {*content["call_ids"], *content["deaths"]}:
+        return False
+    rest = {
+        "call_ids": [call_id for call_id in content["call_ids"] if call_id not in call_ids],
+        "deaths": {call_id: count for call_id, count in content["deaths"].items() if call_id not in call_ids},
+    }
+    try:
+        storage.put(key, json.dumps(rest).encode(), if_match=stored.info.etag)
+    except PreconditionFailed:
+        return False  # the job has gone on, and marks anew
+    return True
+
+
+def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str], template: str) -> bool:
+    """Rewrite the list of what is no call of its own without the lines of some calls."""
+    try:
+        stored = storage.get(key)
+    except ObjectVanished:
+        return False
+    pattern = template_pattern(template)
+
+    def is_of(line: Mapping[str, str | None]) -> bool:
+        match = pattern.fullmatch(line.get("key") or "")
+        return (line.get("call_id") or (match and match["call_id"])) in call_ids
+
+    lines = stored.data.decode().splitlines(keepends=True)
+    rest = [line for line in lines if not is_of(json.loads(line))]
+    if len(rest) == len(lines):
+        return False
+    storage.put(key, "".join(rest).encode(), if_match=stored.info.etag)
+    return True
+
+
+def _erase_audio(
+    archive: Storage, settings: ArchiveSettings, month: str, call_ids: frozenset[str], result: Erasure
+) -> None:
+    """Remove every object of the archive that claims one of the call_ids."""
+    for call, key in list(read_archive(archive, month, settings)):
+        if call is None or call.call_id not in call_ids:
+            continue
+        try:
+            archive.delete(key)
+        except StorageRefused as error:
+            result.kept[call.uri] = error.message
+            continue
+        result.audio.append(call.uri)
+        result.older_versions[call.uri] = archive.older_versions(key)
+    if not result.audio and not result.kept:
+        prefix = month_prefix(settings.key_template, month)
+        result.kept[f"{archive.uri}/{prefix}"] = "no recording of these calls lies there"
+
+
+def _certificate(result: Erasure, reason: str) -> dict[str, object]:
+    return {
+        "reason": reason,
+        "erased": result.erased,
+        "rewritten": sorted(result.rewritten),
+        "audio": sorted(result.audio),
+        "kept": result.kept,
+        "older_versions": result.older_versions,
+        "versions": package_versions(),
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _erasure_id() -> str:
+    return f"erasure-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def erasure_rows(result: Erasure) -> list[tuple[str, str]]:
+    """What an erasure did, as lines for people."""
+    unknown = sum(count is None for count in result.older_versions.values())
+    rows = [
+        ("calls erased", f"{result.calls:,}"),
+        ("months", ", ".join(result.erased)),
+        ("objects rewritten", f"{len(result.rewritten):,}"),
+        ("recordings removed", f"{len(result.audio):,}"),
+        ("not removed", f"{len(result.kept):,}"),
+        ("older versions that the buckets keep", f"{sum(count or 0 for count in result.older_versions.values()):,}"),
+        ("certificate", f"{result.certificate}"),
+    ]
+    if unknown:
+        rows.insert(-1, ("objects whose older versions could not be asked for", f"{unknown:,}"))
+    return rows
