@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from tasks.fingerprint import transcript_id
 from tasks.records import CallHints, CallRef, CallSignals, DenoiseTrial, Outcome, PlannedCall, Provenance, Utterance
 from tasks.schemas import CALLS, UTTERANCES, Row
 
 _WORD_NUMBERS = ("start", "end", "probability")
-_UTTERANCE_NUMBERS = frozenset({"start", "end", "confidence", "avg_logprob", "no_speech_prob", "compression_ratio"})
+_UTTERANCE_NUMBERS = tuple(field.name for field in UTTERANCES if field.type == "double")
+_UTTERANCE_VALUES = tuple(name for name in UTTERANCES.names if name not in {*_UTTERANCE_NUMBERS, "words"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +111,24 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
 def transcript_digest(call: Row, utterances: Iterable[Row]) -> str:
     """SHA-256 over what a call came to: its transcript_id and outcome, and every column of its utterances.
 
+    In this order: the JSON of `[transcript_id, outcome, error_code]`; then of each utterance the JSON of a list of its
+    columns that hold no floats, in order of the schema, with the texts and then the marks of overlap of its words in
+    the place of `words`; and the float columns, in order, followed by start, end and probability of each word, as
+    little-endian float64 (null is a quiet NaN).
+
     Args:
         call: row of `calls`.
         utterances: its rows of `utterances`, in order of `index`.
     """
     digest = hashlib.sha256(json.dumps([call[name] for name in ("transcript_id", "outcome", "error_code")]).encode())
     for row in utterances:
-        values = [_exact(name, row[name]) for name in UTTERANCES.names if name != "words"]
-        words = [
-            [word["text"], *(float(word[name]) for name in _WORD_NUMBERS), word["overlap"]] for word in row["words"]
-        ]
-        digest.update(json.dumps([values, words]).encode())
+        words = row["words"]
+        values = [row[name] for name in _UTTERANCE_VALUES]
+        values += [[word["text"] for word in words], [word["overlap"] for word in words]]
+        numbers = [row[name] for name in _UTTERANCE_NUMBERS]
+        numbers += [word[name] for word in words for name in _WORD_NUMBERS]
+        digest.update(json.dumps(values).encode())
+        digest.update(np.array(numbers, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -177,11 +187,6 @@ def planned_calls(rows: Iterable[Row]) -> list[PlannedCall]:
     ]
 
 
-def _exact(column: str, value: object) -> object:
-    """A value as it comes back from Parquet: where the column holds floats, 1 is 1.0."""
-    return float(value) if column in _UTTERANCE_NUMBERS and isinstance(value, (int, float)) else value
-
-
 def _signals_columns(signals: CallSignals) -> Row:
     return {
         "true_peak_dbtp": signals.true_peak_dbtp,
@@ -227,5 +232,15 @@ def _utterance_row(utterance: Utterance, call_id: str, identity: str) -> Row:
         "compression_ratio": utterance.compression_ratio,
         "overlap": utterance.overlap,
         "flags": list(utterance.flags),
-        "words": [asdict(word) for word in utterance.words],
+        # Not by `asdict`: there are a thousand words in a call, and that would take most of the time of its rows.
+        "words": [
+            {
+                "text": word.text,
+                "start": word.start,
+                "end": word.end,
+                "probability": word.probability,
+                "overlap": word.overlap,
+            }
+            for word in utterance.words
+        ],
     }
