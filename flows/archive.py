@@ -27,7 +27,11 @@ from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CallHints
 from tasks.runs import RunHead, find_head, new_run_id
 from tasks.settings import Settings, load_settings
+from tasks.shards import hours_of
 from tasks.storage import Storage, open_storage
+
+# A month may hold so many times the hours that its shards were cut for, before that is said.
+MOST_OVERFULL = 2.0
 
 
 def _run_name() -> str:
@@ -78,6 +82,7 @@ def archive_run(
         get_run_logger().info("run %s: %s calls in %s jobs", head.run_id, head.calls, head.jobs)
         if not head.listed_objects:
             watcher().note(f"nothing lies under {source.uri}/{month_prefix(settings.archive.key_template, month)}")
+        _warn_of_large_shards(head, settings)
         watcher().planned(head.calls, head.size_bytes)
         try:
             with tags(f"run:{head.run_id}", f"month:{month}"):
@@ -118,6 +123,18 @@ def _planned(active: ActiveMonth, data: DataSet, source: Storage, settings: Sett
         active.start_anew(new_run_id())
     watcher().stage(f"taking the inventory of {active.month}")
     return plan_run(data, source, active.month, settings, models, active.run_id)
+
+
+def _warn_of_large_shards(head: RunHead, settings: Settings) -> None:
+    """Say so where a month is much larger than its shards were cut for: every commit rewrites a whole one."""
+    hours = hours_of(head.listed_bytes, settings.run.bytes_per_second)
+    held = head.shards * settings.transcripts.hours_per_shard
+    if hours > MOST_OVERFULL * held:
+        watcher().note(
+            f"{head.month} holds about {hours:,.0f} h of audio by the size of its objects (run.bytes_per_second), and "
+            f"was cut into shards for {held:,.0f} h, so that commits will be slow; set transcripts.monthly_hours for "
+            "the months to come"
+        )
 
 
 def _say_waiting(lease: Lease) -> None:

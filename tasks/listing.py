@@ -28,6 +28,7 @@ class ListedMonth:
 
     Attributes:
         objects: how many objects lie under the month's prefix, once the month is listed.
+        size_bytes: of those that are calls.
         unmatched: keys that could not be read, in order.
     """
 
@@ -35,6 +36,7 @@ class ListedMonth:
         self.month = month
         self.shards = shards
         self.objects = 0
+        self.size_bytes = 0
         self.unmatched: tuple[str, ...] = ()
         self._folder = folder
         self._digest = hashlib.sha256()
@@ -53,6 +55,7 @@ class ListedMonth:
             if call is None:
                 unmatched.append(key)
                 continue
+            self.size_bytes += call.size_bytes
             shard = shard_of(call.call_id, self.shards)
             waiting[shard].append(call)
             if len(waiting[shard]) == WAITING_CALLS:

@@ -110,6 +110,7 @@ def plan_run(
             fingerprint=models.plain,
             settings_fingerprint=models.without_hints,
             listed_objects=listed.objects,
+            listed_bytes=listed.size_bytes,
             inventory_digest=listed.digest,
             standing=counts.standing,
             standing_failed=counts.standing_failed,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tasks.errors import CallscribeError, CrashedWorker, ObjectRefused, Settings
 from tasks.fingerprint import fingerprint
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
 from tasks.models import Models
-from tasks.pipeline import process
+from tasks.pipeline import Fetch, process
 from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import CallRows, rows_of
 from tasks.runs import RunHead, read_job
@@ -30,10 +30,18 @@ _COMMITTED_COLUMNS = ("call_id", "run_id", "outcome", "last_attempt_run_id")
 
 Done = Callable[[Outcome | CopiedAudio], None]
 """Told of every call that this process has finished."""
+Transcribe = Callable[[Iterable[PlannedCall], Fetch, Models, Settings], Generator[Outcome | CopiedAudio]]
+"""Makes one outcome of every call, in order, as `tasks.pipeline.process` does."""
 
 
 def run_job(
-    data: DataSet, head: RunHead, number: int, models: Models, settings: Settings, done: Done
+    data: DataSet,
+    head: RunHead,
+    number: int,
+    models: Models,
+    settings: Settings,
+    done: Done,
+    transcribe: Transcribe = process,
 ) -> dict[str, int]:
     """Transcribe the calls of a job that nobody has finished yet, and commit them.
 
@@ -47,6 +55,7 @@ def run_job(
         models: loaded models.
         settings: how to process.
         done: told of every finished call.
+        transcribe: what makes outcomes of calls.
 
     Returns:
         how many calls of the job have which outcome, those of earlier attempts included.
@@ -63,7 +72,7 @@ def run_job(
         return counts
     work = read_job(data.storage, head.run_id, number)
     left = record.begin(settings.run.job_attempts)
-    job = _Job(data, head, number, models, settings, record, left, done)
+    job = _Job(data, head, number, models, settings, record, left, done, transcribe)
     counts = job.run(work)
     record.end(counts)
     return counts
@@ -82,6 +91,7 @@ class _Job:
         record: JobRecord,
         left: InFlight,
         done: Done,
+        transcribe: Transcribe,
     ) -> None:
         self._data = data
         self._head = head
@@ -91,7 +101,7 @@ class _Job:
         self._record = record
         self._left = left
         self._done = done
-        self._archive = open_storage(head.archive, settings.storage.options())
+        self._transcribe = transcribe
         self._counts: Counter[str] = Counter()
         self._pending: defaultdict[int, list[Change]] = defaultdict(list)
         self._unsaved: list[CallRows] = []
@@ -179,7 +189,7 @@ class _Job:
                 taken[planned.call.call_id] = planned
                 yield planned
 
-        with closing(process(noted(), self._fetch, self._models, self._settings)) as outcomes:
+        with closing(self._transcribe(noted(), self._fetch, self._models, self._settings)) as outcomes:
             for outcome in outcomes:
                 planned = taken.pop(outcome.call.call_id)
                 self._flying.pop(outcome.call.call_id, None)
@@ -235,9 +245,10 @@ class _Job:
             ),
         )
 
-    @property
-    def _fetch(self) -> Callable[[CallRef, Path], None]:
-        return partial(_fetch, self._archive, self._settings)
+    @cached_property
+    def _fetch(self) -> Fetch:
+        archive = open_storage(self._head.archive, self._settings.storage.options())
+        return partial(_fetch, archive, self._settings)
 
 
 def fingerprint_of(settings: Settings, models: Models, hints: CallHints) -> str:

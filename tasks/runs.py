@@ -48,6 +48,7 @@ class RunHead:
     reasons: dict[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     removed: int = 0
+    listed_bytes: int = 0
 
 
 def new_run_id(now: datetime | None = None) -> str:

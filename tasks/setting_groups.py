@@ -140,7 +140,9 @@ class TranscriptsSettings(Group):
         description="Audio hours that a full month holds; decides, once per month, into how many shards it is split.",
     )
     hours_per_shard: float = Field(
-        1000.0, gt=0, description="Audio hours that one shard (one file per table) should hold."
+        250.0,
+        gt=0,
+        description="Audio hours that one shard (one file per table) should hold; every commit rewrites one.",
     )
 
 

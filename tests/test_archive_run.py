@@ -85,6 +85,11 @@ class Meanwhile(Nobody):
     calls: int | None = None
     done_calls: int = 0
     dies_after: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.notes.append(text)
 
     def planned(self, calls: int, size_bytes: int) -> None:
         """Act."""
@@ -508,6 +513,15 @@ def test_a_call_is_erased_by_a_flow(world: World) -> None:
     assert run.summary.accounted
     with pytest.raises(SettingsError, match="write the call_ids there"):
         erase(request, "request 12", transcripts=world.transcripts.uri, overrides=world.overrides())
+
+
+def test_a_month_that_is_larger_than_it_was_cut_for(world: World) -> None:
+    """It is said how large, and what to set; one that fits is not spoken of."""
+    world.archive.put(_key("c1"), wav(tone()))
+    for hours, expected in ((1e-6, 1), (3.0, 0)):
+        watcher = Meanwhile()
+        world.run(watcher, transcripts={"hours_per_shard": hours, "monthly_hours": hours})
+        assert expected == sum("set transcripts.monthly_hours" in note for note in watcher.notes)
 
 
 def test_an_empty_month(world: World) -> None:
