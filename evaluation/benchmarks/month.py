@@ -126,10 +126,12 @@ def count_requests(storage: Storage) -> Counter[str]:
         return ask
 
     def counted_list(prefix: str = "") -> Iterator[ObjectInfo]:
-        requests["list"] += 1
-        for number, info in enumerate(plain_list(prefix), start=1):
-            requests["list"] += number % KEYS_OF_A_LISTING == 0
-            yield info
+        nonlocal asking
+        asking = True
+        found = list(plain_list(prefix))
+        asking = False
+        requests["list"] += 1 + len(found) // KEYS_OF_A_LISTING
+        return iter(found)
 
     for name in ("head", "get", "download", "put", "delete"):
         setattr(storage, name, counted(name))
