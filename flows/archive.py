@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from functools import partial
 from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger, tags
@@ -14,17 +13,12 @@ from prefect.runtime import flow_run
 from flows.job import Overrides, open_transcripts, transcribe_job
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Lease
-from tasks.bundles import open_bundle
-from tasks.calibration import load_calibration, recognizer_digest
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.devices import compute_type_for
 from tasks.errors import CallscribeError, RunIncomplete, SettingsError
-from tasks.fingerprint import fingerprint
 from tasks.inventory import check_month, month_prefix, previous_month
-from tasks.plan_run import Fingerprints, plan_run
+from tasks.plan_run import fingerprints_of, plan_run
 from tasks.reconcile import RunSummary, summary_rows
-from tasks.records import CallHints
 from tasks.runs import RunHead, find_head, new_run_id
 from tasks.settings import Settings, load_settings
 from tasks.shards import hours_of
@@ -105,7 +99,7 @@ def archive_run(
 
 def _planned(active: ActiveMonth, data: DataSet, source: Storage, settings: Settings, started: float) -> RunHead:
     """The plan of the run that the month belongs to: the one that was left unfinished, or a new one."""
-    models = _fingerprints(settings)
+    models = fingerprints_of(settings)
     left = find_head(data.storage, active.run_id) if active.adopted else None
     if left is not None and (left.settings_fingerprint, left.archive) == (models.without_hints, source.uri):
         watcher().note(
@@ -160,18 +154,3 @@ def _require(name: str, option: str, value: str | None) -> str:
         message = f"{name} is not set; give {option}, or set it in callscribe.toml or the environment"
         raise SettingsError(message)
     return value
-
-
-def _fingerprints(settings: Settings) -> Fingerprints:
-    """With what this machine would work, before any model is loaded."""
-    bundle = open_bundle(settings.models.folder, settings.models.bundle)
-    compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
-    calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
-    with_hints = partial(fingerprint, settings, bundle.digest, compute_type, calibration=calibration)
-    return Fingerprints(
-        bundle=bundle.name,
-        bundle_digest=bundle.digest,
-        compute_type=compute_type,
-        plain=with_hints(settings.archive.hints()),
-        without_hints=with_hints(CallHints()),
-    )

@@ -162,6 +162,49 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
 
 
 @app.command()
+def plan(
+    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before when left out.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Workers (GPUs) that would share the work.")] = 1,
+    archive: Annotated[
+        str | None, typer.Option(help="URI of the archive: s3://bucket/prefix or file:///folder.", show_default=False)
+    ] = None,
+    transcripts: TranscriptsOption = None,
+    bundle: BundleOption = None,
+    device: DeviceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Say what `callscribe run` would do, how long it would take and what it would cost; nothing is written.
+
+    The speed is that of earlier runs with the same models, or run.assumed_rtfx where there are none.
+
+    Example: `callscribe plan --month 2026-10 --workers 8 --archive s3://calls --transcripts s3://transcripts`
+    """
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from flows.console import pairs_table
+    from tasks.dataset import DataSet
+    from tasks.errors import SettingsError
+    from tasks.inventory import check_month, previous_month
+    from tasks.plan_run import fingerprints_of, quote_rows, quote_run
+    from tasks.storage import open_storage
+
+    overrides = {"archive": {"uri": archive}, "models": {"bundle": bundle, "device": device}}
+    settings = load_settings(config, overrides)
+    if not settings.archive.uri:
+        message = "archive.uri is not set; give --archive, or set it in callscribe.toml or the environment"
+        raise SettingsError(message)
+    month = check_month(month or previous_month(datetime.now(ZoneInfo(settings.archive.timezone))))
+    data = DataSet(transcripts_of(config, transcripts))
+    source = open_storage(settings.archive.uri, settings.storage.options())
+    source.check()
+    with errors.status(f"taking the inventory of {month}"):
+        quote = quote_run(data, source, month, settings, fingerprints_of(settings))
+    console.print(f"run over {month}, not begun")
+    console.print(pairs_table(quote_rows(quote, workers, settings.run.worker_hour_price, settings.run.currency)))
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SQL statement over the views calls, utterances and words.")],
     transcripts: TranscriptsOption = None,

@@ -7,18 +7,24 @@ job that is being filled.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.bundles import open_bundle
+from tasks.calibration import load_calibration, recognizer_digest
+from tasks.certificates import read_chain
 from tasks.dataset import Change, DataSet
+from tasks.devices import compute_type_for
 from tasks.errors import AmbiguousCallId
+from tasks.fingerprint import fingerprint
 from tasks.inventory import Inventory, duplicate_message
 from tasks.listing import ListedMonth
 from tasks.planning import KNOWN_COLUMNS, plan_calls
-from tasks.records import CallRef, Failure, Outcome, PlannedCall, Provenance
+from tasks.records import CallHints, CallRef, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import rows_of
 from tasks.runs import RunHead, new_run_id, write_head, write_job, write_unplanned
 from tasks.schemas import Row
@@ -46,6 +52,66 @@ class Fingerprints:
     without_hints: str
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a run would have to do.
+
+    Attributes:
+        month: `YYYY-MM`.
+        objects: that lie under the month's prefix.
+        calls: that are work.
+        hours: of audio in them, estimated from their size.
+        jobs: they would be cut into.
+        shards: of the month.
+        standing: calls that need nothing.
+        reasons: why calls are work.
+        rtfx: audio hours that one worker does in an hour, start-up included.
+        measured_runs: earlier runs with the same models which that is measured on; 0 where it is assumed.
+    """
+
+    month: str
+    objects: int
+    calls: int
+    hours: float
+    jobs: int
+    shards: int
+    standing: int
+    reasons: Mapping[str, int]
+    rtfx: float
+    measured_runs: int
+
+    @property
+    def worker_hours(self) -> float:
+        """Hours of one worker, which is one GPU where there are GPUs."""
+        return self.hours / self.rtfx
+
+
+def quote_rows(quote: Quote, workers: int, price: float | None, currency: str) -> list[tuple[str, str]]:
+    """What a run would have to do, as lines for people.
+
+    Args:
+        quote: it.
+        workers: that would share the work.
+        price: of an hour of one worker, where it is known.
+        currency: of the price.
+    """
+    measured = f"measured on {quote.measured_runs} earlier runs"
+    rows = [
+        ("objects listed", f"{quote.objects:,}"),
+        ("nothing to do", f"{quote.standing:,}"),
+        ("calls to transcribe", f"{quote.calls:,}"),
+        *((f"  {reason}", f"{count:,}") for reason, count in quote.reasons.items()),
+        ("audio, by size", f"{quote.hours:,.2f} h"),
+        ("jobs, shards", f"{quote.jobs:,}, {quote.shards:,}"),
+        (f"RTFx, {measured if quote.measured_runs else 'assumed (run.assumed_rtfx)'}", f"{quote.rtfx:,.1f}"),
+        ("hours of one worker", f"{quote.worker_hours:,.2f} h"),
+        (f"finished by {workers} workers after", f"{quote.worker_hours / min(workers, max(quote.jobs, 1)):,.2f} h"),
+    ]
+    if price is not None:
+        rows.append((f"cost at {price:g} {currency} an hour", f"{quote.worker_hours * price:,.2f} {currency}"))
+    return rows
+
+
 @dataclass
 class _Counts:
     """What a plan counts, shard after shard."""
@@ -59,6 +125,25 @@ class _Counts:
     reasons: Counter[str] = field(default_factory=Counter)
     ambiguous: list[tuple[Sequence[CallRef], Row | None]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+
+
+def fingerprints_of(settings: Settings) -> Fingerprints:
+    """With what this machine would work, before any model is loaded.
+
+    Raises:
+        BundleError: the bundle is missing or not whole.
+    """
+    bundle = open_bundle(settings.models.folder, settings.models.bundle)
+    compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+    calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
+    with_hints = partial(fingerprint, settings, bundle.digest, compute_type, calibration=calibration)
+    return Fingerprints(
+        bundle=bundle.name,
+        bundle_digest=bundle.digest,
+        compute_type=compute_type,
+        plain=with_hints(settings.archive.hints()),
+        without_hints=with_hints(CallHints()),
+    )
 
 
 def plan_run(
@@ -87,11 +172,7 @@ def plan_run(
         listed = ListedMonth(month, shards, Path(scratch))
         listed.take(source, settings.archive)
         counts = _Counts()
-        work = _work(data, listed, settings, counts)
-        for job in pack_jobs(work, settings.run.job_hours, settings.run.bytes_per_second):
-            counts.jobs += 1
-            counts.calls += len(job)
-            counts.size_bytes += sum(planned.call.size_bytes for planned in job)
+        for job in _jobs(data, listed, settings, counts):
             write_job(data.storage, run_id, counts.jobs, job)
         head = RunHead(
             run_id=run_id,
@@ -126,10 +207,65 @@ def plan_run(
     return head
 
 
+def quote_run(data: DataSet, source: Storage, month: str, settings: Settings, models: Fingerprints) -> Quote:
+    """What a run over a month would have to do, without writing anything.
+
+    Args:
+        data: the data set.
+        source: the archive.
+        month: `YYYY-MM`.
+        settings: how keys are read and jobs cut, and what to assume where no run has measured it.
+        models: with what the run would work.
+
+    Raises:
+        StorageRefused: the archive cannot be listed, or the data set not be read.
+    """
+    wanted = shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
+    with TemporaryDirectory(prefix="callscribe-") as scratch:
+        listed = ListedMonth(month, data.shards(month) or wanted, Path(scratch))
+        listed.take(source, settings.archive)
+        counts = _Counts()
+        for _ in _jobs(data, listed, settings, counts):
+            pass  # counted on the way
+    runs, audio_s, wall_s = 0, 0.0, 0.0
+    for certificate in read_chain(data.storage):
+        if certificate.kind == "run" and _is_alike(certificate.content["run"], models):
+            result = certificate.content["result"]
+            if result["audio_s"]:
+                runs, audio_s, wall_s = runs + 1, audio_s + result["audio_s"], wall_s + result["wall_s"]
+    return Quote(
+        month=month,
+        objects=listed.objects,
+        calls=counts.calls,
+        hours=hours_of(counts.size_bytes, settings.run.bytes_per_second),
+        jobs=counts.jobs,
+        shards=listed.shards,
+        standing=counts.standing,
+        reasons=dict(sorted(counts.reasons.items())),
+        rtfx=audio_s / wall_s if audio_s else settings.run.assumed_rtfx,
+        measured_runs=runs,
+    )
+
+
+def _is_alike(run: Mapping[str, object], models: Fingerprints) -> bool:
+    """Whether a run worked with the same models in the same number format."""
+    return (run["bundle_digest"], run["compute_type"]) == (models.bundle_digest, models.compute_type)
+
+
+def _jobs(data: DataSet, listed: ListedMonth, settings: Settings, counts: _Counts) -> Iterator[list[PlannedCall]]:
+    """The jobs of a plan, one after the other, and what is counted on the way."""
+    work = _work(data, listed, settings, counts)
+    for job in pack_jobs(work, settings.run.job_hours, settings.run.bytes_per_second):
+        counts.jobs += 1
+        counts.calls += len(job)
+        counts.size_bytes += sum(planned.call.size_bytes for planned in job)
+        yield job
+
+
 def _work(data: DataSet, listed: ListedMonth, settings: Settings, counts: _Counts) -> Iterator[PlannedCall]:
     """The calls that are work, shard by shard and in order of call_id, and what is counted on the way."""
-    known = data.read_shards(listed.month, KNOWN_COLUMNS)
-    for shard, (inventory, rows) in enumerate(zip(listed.inventories(), known, strict=True)):
+    for shard, inventory in enumerate(listed.inventories()):
+        rows = data.read_shard(listed.month, shard, listed.shards, KNOWN_COLUMNS)
         erased = data.erased(listed.month, shard, listed.shards)
         calls = [call for call in inventory.calls if call.call_id not in erased]
         plan = plan_calls(calls, rows, listed.shards, settings.run.max_attempts)

@@ -303,6 +303,15 @@ class RunSettings(Group):
         8000, gt=0, description="Bytes of an archived second, to estimate hours from sizes (8000: mono mu-law)."
     )
     max_attempts: int = Field(3, ge=1, description="Tries of a call that fails for a passing reason.")
+    assumed_rtfx: float = Field(
+        50.0,
+        gt=0,
+        description="Audio hours that one worker does in an hour, for a quote before any run has measured it.",
+    )
+    worker_hour_price: float | None = Field(
+        None, ge=0, description="Price of an hour of one worker (one GPU), for quotes; none is given when unset."
+    )
+    currency: str = Field("USD", description="Currency of that price.")
     job_attempts: int = Field(5, ge=1, description="Tries of a job whose process dies.")
     checkpoint_every_s: float = Field(
         300.0,
