@@ -31,6 +31,9 @@ OF_RECOGNITION = (
 # … and those in docs/speakers.md.
 OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stages")
 
+# … and those in docs/runs.md.
+OF_RUNS = ("month",)
+
 
 def tables() -> dict[Path, dict[str, str]]:
     """For each document, the generated table under each marker."""
@@ -53,6 +56,7 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "sound.md": _results(OF_SOUND),
         ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
         ROOT / "docs" / "speakers.md": _results(OF_SPEAKERS),
+        ROOT / "docs" / "runs.md": _results(OF_RUNS),
     }
 
 

@@ -12,22 +12,23 @@ import pytest
 from job_worker import KILLER_S, settings_of
 from stand_ins import StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
+from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.errors import CrashedWorker, RunIncomplete
 from tasks.job_record import InFlight, JobRecord
 from tasks.plan_run import Fingerprints, plan_run
-from tasks.reconcile import reconcile
 from tasks.records import CallHints
 from tasks.run_job import fingerprint_of, run_job
-from tasks.runs import RunHead, read_head, read_jobs
+from tasks.runs import RunHead, read_head
 from tasks.schemas import UTTERANCES, Row
 from tasks.storage import Storage, open_storage
 from tasks.tables import from_parquet
+from tasks.verify import verify
 
 MONTH = "2026-10"
 WORKER = Path(__file__).with_name("job_worker.py")
 # What says when and how fast a call was done, and not what came of it.
-OF_THE_MOMENT = ("transcript_id", "transcribed_at", "load_s", "vad_s", "recognize_s", "diarize_s")
+OF_THE_MOMENT = ("transcript_id", "transcript_sha256", "transcribed_at", "load_s", "vad_s", "recognize_s", "diarize_s")
 CALLS = 6
 
 
@@ -111,8 +112,11 @@ def _kill_and_finish(undisturbed: tuple[Path, Path], folder: Path, points: list[
     assert 0 == _work(folder, run_id)
     assert _content(after) == _content(folder)
     head = read_head(_transcripts(folder), run_id)
-    summary = reconcile(DataSet(_transcripts(folder)), head, read_jobs(_transcripts(folder), head), 1.0)
+    data = DataSet(_transcripts(folder))
+    summary, _ = certify(data, head, 1.0)
     assert ({"transcribed": CALLS}, True) == (summary.outcomes, summary.accounted)
+    checked = verify(data)
+    assert ([], CALLS) == (checked.findings, checked.calls)
     assert [] == [key for key in _record_keys(folder) if "checkpoints" in key or "in_flight" in key]
     return killed
 
