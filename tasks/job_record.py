@@ -1,6 +1,7 @@
 """What a job leaves in storage while it works, so that another process can go on: all under `_runs/<run_id>/`.
 
-- `attempts/job-0001-2.json`: that an attempt began; attempts are counted by these.
+- `attempts/job-0001-2.json`: that an attempt began, and whether its process came to an orderly end: was interrupted,
+  or stopped by something around it, rather than killed. Only attempts that did not are counted against the job.
 - `in_flight/job-0001.json`: which calls are being worked on. It is emptied when a process ends, however it ends, short
   of being killed; so what it holds when the next attempt begins was under way in a process that died.
 - `checkpoints/job-0001-2-0005.parquet`: calls that are finished and not committed yet.
@@ -58,10 +59,10 @@ class JobRecord:
         return dict(json.loads(content)["outcomes"])
 
     def begin(self, most_attempts: int) -> InFlight:
-        """Count one more attempt.
+        """Begin one more attempt.
 
         Args:
-            most_attempts: of a job.
+            most_attempts: of a job, whose process died.
 
         Returns:
             what a process that died was working on; `deaths` already counts that one if the call was alone.
@@ -69,28 +70,27 @@ class JobRecord:
         Raises:
             RunIncomplete: the job has had all its attempts.
         """
-        before = sum(1 for _ in self._storage.list(f"{self._run}/attempts/{self._name}-"))
-        while True:
-            if before >= most_attempts:
-                message = (
-                    f"{self._what} has died {before} times, which is the most (run.job_attempts); what it finished is "
-                    "committed, and the next run over the month plans the rest anew"
-                )
-                raise RunIncomplete(message)
-            self.attempt = before + 1
-            key = f"{self._run}/attempts/{self._name}-{self.attempt}.json"
-            content = json.dumps({"begun_at": datetime.now(UTC).isoformat(timespec="seconds")}).encode()
-            try:
-                self._storage.put(key, content, if_none_match=True)
-            except PreconditionFailed:
-                before += 1  # somebody else began it
-                continue
-            break
+        before = [info.key for info in self._storage.list(f"{self._run}/attempts/{self._name}-")]
+        died = sum(not json.loads(self._storage.get(key).data)["orderly"] for key in before)
+        if died >= most_attempts:
+            message = (
+                f"{self._what} has died {died} times, which is the most (run.job_attempts); what it finished is "
+                "committed, and the next run over the month plans the rest anew"
+            )
+            raise RunIncomplete(message)
+        self.attempt = len(before) + 1
+        while not self._begun():
+            self.attempt += 1  # somebody else began that one
         left = self._left()
         if len(left.call_ids) == 1:
             (alone,) = left.call_ids
             return InFlight((alone,), {**left.deaths, alone: left.deaths.get(alone, 0) + 1})
         return left
+
+    def leave(self, deaths: Mapping[str, int]) -> None:
+        """Say that this process comes to an orderly end: no call has killed it, and the attempt does not count."""
+        self.mark(InFlight(deaths=deaths))
+        self._storage.put(self._attempt_key, self._attempt_content(orderly=True))
 
     def mark(self, in_flight: InFlight) -> None:
         """Say which calls are being worked on from now on."""
@@ -127,6 +127,23 @@ class JobRecord:
     def forget(self) -> None:
         """Remove what holds calls: the checkpoints, and the mark of those in flight."""
         self._remove([*self._checkpoint_keys(), self._in_flight_key])
+
+    def _begun(self) -> bool:
+        """Whether the attempt is ours; a write of ours that only its answer was lost of is another one's to us."""
+        try:
+            self._storage.put(self._attempt_key, self._attempt_content(orderly=False), if_none_match=True)
+        except PreconditionFailed:
+            return False
+        return True
+
+    @staticmethod
+    def _attempt_content(*, orderly: bool) -> bytes:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return json.dumps({"at": now, "orderly": orderly}).encode()
+
+    @property
+    def _attempt_key(self) -> str:
+        return f"{self._run}/attempts/{self._name}-{self.attempt}.json"
 
     @property
     def _done_key(self) -> str:

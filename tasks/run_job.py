@@ -12,7 +12,15 @@ from itertools import islice
 from pathlib import Path
 
 from tasks.dataset import Change, DataSet
-from tasks.errors import CallscribeError, CrashedWorker, ObjectRefused, SettingsError, StorageRefused, UsageError
+from tasks.errors import (
+    CallscribeError,
+    CrashedWorker,
+    ObjectRefused,
+    RunIncomplete,
+    SettingsError,
+    StorageRefused,
+    UsageError,
+)
 from tasks.fingerprint import fingerprint
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
 from tasks.models import Models
@@ -71,7 +79,11 @@ def run_job(
         record.forget()  # a process may have died before it did
         return counts
     work = read_job(data.storage, head.run_id, number)
-    left = record.begin(settings.run.job_attempts)
+    try:
+        left = record.begin(settings.run.job_attempts)
+    except RunIncomplete:
+        _commit_saved(data, head, record, work)
+        raise
     job = _Job(data, head, number, models, settings, record, left, done, transcribe)
     counts = job.run(work)
     record.end(counts)
@@ -132,7 +144,7 @@ class _Job:
             # This process ends in an orderly way: no call has killed it.
             with suppress(CallscribeError):
                 self._save()
-                self._record.mark(InFlight(deaths=self._left.deaths))
+                self._record.leave(self._left.deaths)
         return dict(self._counts)
 
     def _unfinished(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
@@ -249,6 +261,17 @@ class _Job:
     def _fetch(self) -> Fetch:
         archive = open_storage(self._head.archive, self._settings.storage.options())
         return partial(_fetch, archive, self._settings)
+
+
+def _commit_saved(data: DataSet, head: RunHead, record: JobRecord, work: Iterable[PlannedCall]) -> None:
+    """Commit what the checkpoints of a job hold that will not be gone on with."""
+    shards = {planned.call.call_id: planned.shard for planned in work}
+    saved: defaultdict[int, list[Change]] = defaultdict(list)
+    for item in record.saved():
+        saved[shards[item.call["call_id"]]].append(item)
+    for shard, changes in sorted(saved.items()):
+        data.commit(head.month, shard, head.shards, changes)
+    record.forget()
 
 
 def fingerprint_of(settings: Settings, models: Models, hints: CallHints) -> str:

@@ -166,6 +166,21 @@ def test_a_job_that_dies_too_often(tmp_path: Path) -> None:
         JobRecord(storage, head.run_id, 1).begin(5)
 
 
+def test_a_job_that_died_too_often_leaves_what_it_finished(tmp_path: Path) -> None:
+    """It is committed, and nothing of it stays in checkpoints."""
+    folder = tmp_path / "all"
+    head = _plan(folder, [1.0, 1.1, 1.2], shards=1)
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(folder, head, after=3)
+    record = JobRecord(_transcripts(folder), head.run_id, 1)
+    for _ in range(5):
+        record.begin(5)
+    with pytest.raises(RunIncomplete):
+        _run(folder, head)
+    assert 2 == len(DataSet(_transcripts(folder)).read_calls(MONTH))
+    assert [] == [key for key in _record_keys(folder) if "checkpoints" in key]
+
+
 def _run(folder: Path, head: RunHead, recognizer: StandInRecognizer | None = None) -> dict[str, int]:
     models = stand_in_models(folder / "models", recognizer)
     return run_job(DataSet(_transcripts(folder)), head, 1, models, settings_of(folder), lambda _: None)
@@ -218,6 +233,18 @@ def test_an_interrupted_job_keeps_what_it_has_finished(tmp_path: Path) -> None:
     assert InFlight() == JobRecord(_transcripts(folder), head.run_id, 1).begin(5)
     recognizer = StandInRecognizer()
     assert {"transcribed": 4} == _run(folder, head, recognizer)
+    assert 2 == recognizer.heard
+
+
+def test_orderly_ends_are_not_counted(tmp_path: Path) -> None:
+    """A job that was interrupted more often than it may die is done all the same."""
+    folder = tmp_path / "all"
+    head = _plan(folder, [1.0] * 8, shards=1)
+    for _ in range(6):
+        with pytest.raises(KeyboardInterrupt):
+            _interrupted(folder, head, after=2)
+    recognizer = StandInRecognizer()
+    assert {"transcribed": 8} == _run(folder, head, recognizer)
     assert 2 == recognizer.heard
 
 
