@@ -268,9 +268,10 @@ def _commit_saved(data: DataSet, head: RunHead, record: JobRecord, work: Iterabl
     shards = {planned.call.call_id: planned.shard for planned in work}
     saved: defaultdict[int, list[Change]] = defaultdict(list)
     for item in record.saved():
-        saved[shards[item.call["call_id"]]].append(item)
-    for shard, changes in sorted(saved.items()):
-        data.commit(head.month, shard, head.shards, changes)
+        if (shard := shards.get(item.call["call_id"])) is not None:
+            saved[shard].append(item)
+    for number, changes in sorted(saved.items()):
+        data.commit(head.month, number, head.shards, changes)
     record.forget()
 
 
