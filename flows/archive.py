@@ -15,7 +15,7 @@ from flows.progress import watcher
 from tasks.active import ActiveMonth, Lease
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.errors import CallscribeError, RunIncomplete, SettingsError
+from tasks.errors import CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import check_month, month_prefix, previous_month
 from tasks.plan_run import fingerprints_of, plan_run
 from tasks.reconcile import RunSummary, summary_rows
@@ -82,14 +82,17 @@ def archive_run(
             with tags(f"run:{head.run_id}", f"month:{month}"):
                 for number in range(1, head.jobs + 1):
                     active.check()
-                    transcribe_job(transcripts, head.run_id, number, overrides)
-        except CallscribeError as error:
+                    try:
+                        transcribe_job(transcripts, head.run_id, number, overrides)
+                    except RunIncomplete as error:
+                        watcher().note(error.message)  # the other jobs are done nevertheless
+        except LeaseLost:
+            raise  # the run is another process's, and so is its certificate
+        except CallscribeError:
             # What was done is certified, and what was not is counted as missing; then the run ends as it must.
-            _certify(data, head, started)
-            if isinstance(error, RunIncomplete):
-                active.end()  # there is nothing to go on with: what is left is planned anew
+            _certify(data, head, started, final=False, adopted=active.adopted)
             raise
-        summary = _certify(data, head, started)
+        summary = _certify(data, head, started, adopted=active.adopted)
         active.end()
     if not summary.accounted:
         message = f"run {head.run_id} cannot account for {summary.missing} planned calls; run {month} again to do them"
@@ -112,7 +115,7 @@ def _planned(active: ActiveMonth, data: DataSet, source: Storage, settings: Sett
             f"run {left.run_id} was left unfinished, and was planned with other settings or another archive: what it "
             "did is certified, and the month is planned anew"
         )
-        _certify(data, left, started)
+        _certify(data, left, started, adopted=True)
     if active.adopted:
         active.start_anew(new_run_id())
     watcher().stage(f"taking the inventory of {active.month}")
@@ -137,9 +140,9 @@ def _say_waiting(lease: Lease) -> None:
     )
 
 
-def _certify(data: DataSet, head: RunHead, started: float) -> RunSummary:
+def _certify(data: DataSet, head: RunHead, started: float, *, final: bool = True, adopted: bool = False) -> RunSummary:
     """Hold the plan against the data set, write the certificate, and show it in Prefect."""
-    summary, certificate = certify(data, head, time.monotonic() - started)
+    summary, certificate = certify(data, head, time.monotonic() - started, final=final, adopted=adopted)
     create_table_artifact(
         table=[{"what": name, "number": value} for name, value in summary_rows(summary)],
         key="archive-run",

@@ -165,7 +165,7 @@ def hold_release(
 def _read_lines(path: Path) -> list[str]:
     """The lines of a file that are not empty."""
     try:
-        return path.read_text(encoding="utf-8").split()
+        return [stripped for line in path.read_text(encoding="utf-8").splitlines() if (stripped := line.strip())]
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message) from error

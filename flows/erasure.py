@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger
 from flows.job import Overrides, open_transcripts
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
-from tasks.errors import ObjectVanished, SettingsError
+from tasks.errors import CallHeld, ObjectVanished, SettingsError
 from tasks.settings import load_settings
 from tasks.storage import open_storage
 
@@ -58,18 +58,18 @@ def erase(
         raise SettingsError(message)
     storage = open_transcripts(place, settings)
     try:
-        call_ids = storage.get(request).data.decode().split()
+        lines = storage.get(request).data.decode().splitlines()
     except ObjectVanished as error:
         message = f"there is no {storage.object_uri(request)}: write the call_ids there, one to a line"
         raise SettingsError(message) from error
-    erasure = erase_calls(
-        DataSet(storage),
-        call_ids,
-        reason,
-        settings.archive,
-        month,
-        open_storage(source, settings.storage.options()) if audio and source else None,
-    )
+    call_ids = [stripped for line in lines if (stripped := line.strip())]
+    archived = open_storage(source, settings.storage.options()) if audio and source else None
+    try:
+        erasure = erase_calls(DataSet(storage), call_ids, reason, settings.archive, month, archived)
+    except (CallHeld, SettingsError) as error:
+        # Their messages name calls, and Prefect would keep them.
+        message = f"nothing was erased ({type(error).__name__}): `callscribe erase --calls` with the same list says why"
+        raise type(error)(message) from None
     storage.delete(request)
     get_run_logger().info(
         "%s calls erased, %s objects rewritten, %s recordings removed; certificate %s",

@@ -39,13 +39,17 @@ class Certificate:
     content: Mapping[str, Any]
 
 
-def certify(data: DataSet, head: RunHead, wall_s: float) -> tuple[RunSummary, str]:
+def certify(
+    data: DataSet, head: RunHead, wall_s: float, *, final: bool = True, adopted: bool = False
+) -> tuple[RunSummary, str]:
     """Hold the plan of a run against the data set, and write what it did: beside the plan, and into the chain.
 
     Args:
         data: the data set.
         head: the run's plan.
-        wall_s: how long the run took.
+        wall_s: how long the run took, as far as this process saw it.
+        final: whether the run is over; it may else be gone on with, and is certified again.
+        adopted: whether another process began it, so that `wall_s` is not all of its time.
 
     Returns:
         what it did, and the URI of the certificate beside the plan.
@@ -58,14 +62,16 @@ def certify(data: DataSet, head: RunHead, wall_s: float) -> tuple[RunSummary, st
         if records:
             name = shard_name(shard, head.shards)
             content = b"".join(records)
-            storage.put(outputs_key(head.run_id, name), content)
             outputs[name] = hashlib.sha256(content).hexdigest()
+            storage.put(outputs_key(head.run_id, name, outputs[name]), content)
 
     summary = reconcile(data, head, read_jobs(storage, head), wall_s, attest)
     content = {
         "run": asdict(head),
         "result": summary.to_json(),
         "outputs": outputs,
+        "final": final,
+        "adopted": adopted,
         "versions": package_versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -95,6 +101,9 @@ def read_chain(storage: Storage) -> Iterator[Certificate]:
         CertificateBroken: one is missing, or is not the one that the next one or the head names.
     """
     length, last, _ = _head(storage)
+    if not length and next(storage.list("_certificates/"), None) is not None:
+        message = f"{storage.object_uri(HEAD_KEY)} is missing, which says how many certificates there are"
+        raise CertificateBroken(message)
     digest = ""
     for number in range(1, length + 1):
         try:
@@ -121,9 +130,9 @@ def output_record(row: Row) -> bytes:
     return hashlib.sha256(row["call_id"].encode()).digest() + bytes.fromhex(row["transcript_sha256"])
 
 
-def outputs_key(run_id: str, shard: str) -> str:
-    """Key of the outputs of a run in a shard."""
-    return f"_runs/{run_id}/outputs/{shard}.sha256"
+def outputs_key(run_id: str, shard: str, digest: str) -> str:
+    """Key of the outputs of a run in a shard, by their digest: another certificate has others beside them."""
+    return f"_runs/{run_id}/outputs/{shard}-{digest[:16]}.sha256"
 
 
 def certificate_key(number: int) -> str:

@@ -140,7 +140,7 @@ class DataSet:
         Raises:
             StorageRefused: the store says no, or other writers won every round.
         """
-        self._commit_rounds(month, shard, shards, ())
+        self._commit_rounds(month, shard, shards, (), tidy=True)
 
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
@@ -155,10 +155,12 @@ class DataSet:
         if new := list(changes):
             self._commit_rounds(month, shard, shards, new)
 
-    def _commit_rounds(self, month: str, shard: int, shards: int, changes: Sequence[Change]) -> None:
+    def _commit_rounds(
+        self, month: str, shard: int, shards: int, changes: Sequence[Change], *, tidy: bool = False
+    ) -> None:
         for lost in range(MAX_COMMIT_ROUNDS):
             try:
-                self._commit_once(month, shard, shards, changes)
+                self._commit_once(month, shard, shards, changes, tidy=tidy)
             except PreconditionFailed:
                 # Writers that met once would meet again: each waits a random while, longer every time.
                 time.sleep(random.uniform(0, min(1.0, 0.01 * 2**lost)))  # noqa: S311  # no secret depends on it
@@ -167,7 +169,9 @@ class DataSet:
         message = f"{self.storage.uri}: other writers won {MAX_COMMIT_ROUNDS} rounds on {shard_name(shard, shards)}"
         raise StorageRefused(message)
 
-    def _commit_once(self, month: str, shard: int, shards: int, changes: Sequence[Change]) -> None:
+    def _commit_once(
+        self, month: str, shard: int, shards: int, changes: Sequence[Change], *, tidy: bool = False
+    ) -> None:
         calls = self._read("calls", month, shard, shards)
         utterances = self._read("utterances", month, shard, shards)
         erased = self.erased(month, shard, shards)
@@ -187,6 +191,8 @@ class DataSet:
             try:
                 self._write("utterances", month, shard, shards, current, etag)
             except PreconditionFailed:
+                if tidy:
+                    raise  # that writer may die before it tidies, and what is purged must not stay
                 return  # another writer was faster, and tidies
 
     def _read(self, name: Table, month: str, shard: int, shards: int) -> _Version:

@@ -20,7 +20,7 @@ from tasks.dataset import DataSet
 from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import month_prefix, read_archive, template_pattern
-from tasks.runs import forget_planned, read_heads
+from tasks.records import CallRef
 from tasks.schemas import CHECKPOINT, PLANNED
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
@@ -84,7 +84,8 @@ def erase_calls(
     """
     wanted = sorted(set(call_ids))
     placed = _places(data, wanted, month)
-    _require_free(data, wanted, placed)
+    recordings = _recordings(archive, settings, placed) if archive else {}
+    _require_free(data, wanted, placed, recordings)
     result = Erasure({})
     keys: list[str] = []
     for (one, shard), ids in sorted(placed.items()):
@@ -100,7 +101,10 @@ def erase_calls(
         keys += _erase_from_runs(data.storage, one, in_month, settings)
         if archive is not None:
             say(f"removing recordings of {one}")
-            _erase_audio(archive, settings, one, in_month, result)
+            _erase_audio(archive, recordings.get(one, ()), result)
+            if not recordings.get(one):
+                prefix = month_prefix(settings.key_template, one)
+                result.kept[f"{archive.uri}/{prefix}"] = "no recording of these calls lies there"
     for key in keys:
         uri = data.storage.object_uri(key)
         result.rewritten.append(uri)
@@ -136,17 +140,36 @@ def _places(data: DataSet, call_ids: Sequence[str], month: str | None) -> dict[t
     return dict(placed)
 
 
-def _require_free(data: DataSet, call_ids: Sequence[str], placed: Mapping[tuple[str, int], Sequence[str]]) -> None:
+def _recordings(
+    archive: Storage, settings: ArchiveSettings, placed: Mapping[tuple[str, int], Sequence[str]]
+) -> dict[str, list[CallRef]]:
+    """By month, every object of the archive that claims one of the call_ids."""
+    found: dict[str, list[CallRef]] = {}
+    for month in sorted({one for one, _ in placed}):
+        wanted = {call_id for (one, _), ids in placed.items() if one == month for call_id in ids}
+        listed = (call for call, _ in read_archive(archive, month, settings))
+        found[month] = [call for call in listed if call is not None and call.call_id in wanted]
+    return found
+
+
+def _require_free(
+    data: DataSet,
+    call_ids: Sequence[str],
+    placed: Mapping[tuple[str, int], Sequence[str]],
+    recordings: Mapping[str, Sequence[CallRef]],
+) -> None:
+    """Make sure that no hold covers a call by any of its rows, or by any recording that is to be removed."""
     holds = read_holds(data.storage)
     if not holds:
         return
-    attributes: dict[str, dict[str, str]] = {call_id: {} for call_id in call_ids}
+    wanted = frozenset(call_ids)
+    known: list[tuple[str, Mapping[str, str]]] = [(call_id, {}) for call_id in call_ids]
     for month, shard in placed:
-        for row in data.read_shard(month, shard, data.shards(month) or 1, ("call_id", "attributes")):
-            if row["call_id"] in attributes:
-                attributes[row["call_id"]] |= dict(row["attributes"] or ())
-    for call_id in call_ids:
-        if held := holds_on(holds, call_id, attributes[call_id]):
+        rows = data.read_shard(month, shard, data.shards(month) or 1, ("call_id", "attributes"))
+        known += [(row["call_id"], dict(row["attributes"] or ())) for row in rows if row["call_id"] in wanted]
+    known += [(call.call_id, call.attributes) for calls in recordings.values() for call in calls]
+    for call_id, attributes in known:
+        if held := holds_on(holds, call_id, attributes):
             why = "; ".join(f"{hold.hold_id}, since {hold.since}: {hold.reason}" for hold in held)
             message = (
                 f"call {call_id} is under legal hold ({why}), so nothing was erased; release the hold first "
@@ -156,54 +179,51 @@ def _require_free(data: DataSet, call_ids: Sequence[str], placed: Mapping[tuple[
 
 
 def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], settings: ArchiveSettings) -> list[str]:
-    """Rewrite what the runs of a month keep, without some calls; the keys of what was rewritten or removed."""
+    """Rewrite what runs keep of a month, without some calls; the keys of what was rewritten or removed.
+
+    Also of runs that were never planned to the end.
+    """
     changed: list[str] = []
-    for head in read_heads(storage):
-        if head.month != month:
-            continue
-        prefix = f"_runs/{head.run_id}"
-        removed = 0
-        for info in list(storage.list(f"{prefix}/jobs/")):
-            if count := _filter_parquet(storage, info.key, call_ids):
-                removed += count
-                changed.append(info.key)
-        if removed:
-            forget_planned(storage, head.run_id, removed)
-        changed += [
-            info.key
-            for info in list(storage.list(f"{prefix}/checkpoints/"))
-            if _filter_parquet(storage, info.key, call_ids)
-        ]
-        changed += [
-            info.key
-            for info in list(storage.list(f"{prefix}/in_flight/"))
-            if _filter_in_flight(storage, info.key, call_ids)
-        ]
-        if _filter_unplanned(storage, f"{prefix}/unplanned.jsonl", call_ids, settings.key_template):
-            changed.append(f"{prefix}/unplanned.jsonl")
+    for info in list(storage.list("_runs/")):
+        _, _, kind, *_ = (*info.key.split("/"), "", "")
+        if kind in {"jobs", "checkpoints"}:
+            done = _filter_parquet(storage, info.key, month, call_ids)
+        elif kind == "in_flight":
+            done = _filter_in_flight(storage, info.key, call_ids)
+        elif kind == "unplanned.jsonl":
+            done = _filter_unplanned(storage, info.key, call_ids, settings.key_template)
+        else:
+            done = False
+        if done:
+            changed.append(info.key)
     return changed
 
 
-def _filter_parquet(storage: Storage, key: str, call_ids: frozenset[str]) -> int:
-    """Rewrite a part of a plan, or a checkpoint, without some calls; how many of them were in it."""
-    schema = CHECKPOINT if "/checkpoints/" in key else PLANNED
+def _filter_parquet(storage: Storage, key: str, month: str, call_ids: frozenset[str]) -> bool:
+    """Rewrite a part of a plan, or a checkpoint, without some calls; whether any of them was in it."""
+    is_checkpoint = "/checkpoints/" in key
     while True:
         try:
             stored = storage.get(key)
-            table = from_parquet(stored.data, schema)
+            table = from_parquet(stored.data, CHECKPOINT if is_checkpoint else PLANNED)
         except ObjectVanished:
-            return 0
-        except ValueError:  # a checkpoint that was cut off: it counts for nothing, and may hold anything
-            storage.delete(key)
-            return 1
+            return False
+        except ValueError as error:
+            if is_checkpoint:  # it was cut off, counts for nothing, and may hold anything
+                storage.delete(key)
+                return True
+            message = f"{storage.object_uri(key)} is not the part of a plan that was written: {error}"
+            raise StorageRefused(message) from error
+        if not is_checkpoint and set(table["month"].unique().to_pylist()) - {month}:
+            return False
         rest = without(table, "call_id", call_ids)
         if len(rest) == len(table):
-            return 0
+            return False
         try:
             storage.put(key, to_parquet(rest), if_match=stored.info.etag)
         except PreconditionFailed:
             continue
-        return len(table) - len(rest)
+        return True
 
 
 def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
@@ -212,9 +232,10 @@ def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> b
     except ObjectVanished:
         return False
     content = json.loads(stored.data)
-    if not call_ids & {*content["call_ids"], *content["deaths"]}:
+    if not call_ids & {*content["call_ids"], *content["deaths"], *content["suspects"]}:
         return False
     rest = {
+        "suspects": [call_id for call_id in content["suspects"] if call_id not in call_ids],
         "call_ids": [call_id for call_id in content["call_ids"] if call_id not in call_ids],
         "deaths": {call_id: count for call_id, count in content["deaths"].items() if call_id not in call_ids},
     }
@@ -227,41 +248,38 @@ def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> b
 
 def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str], template: str) -> bool:
     """Rewrite the list of what is no call of its own without the lines of some calls."""
-    try:
-        stored = storage.get(key)
-    except ObjectVanished:
-        return False
     pattern = template_pattern(template)
 
     def is_of(line: Mapping[str, str | None]) -> bool:
         match = pattern.fullmatch(line.get("key") or "")
         return (line.get("call_id") or (match and match["call_id"])) in call_ids
 
-    lines = stored.data.decode().splitlines(keepends=True)
-    rest = [line for line in lines if not is_of(json.loads(line))]
-    if len(rest) == len(lines):
-        return False
-    storage.put(key, "".join(rest).encode(), if_match=stored.info.etag)
-    return True
-
-
-def _erase_audio(
-    archive: Storage, settings: ArchiveSettings, month: str, call_ids: frozenset[str], result: Erasure
-) -> None:
-    """Remove every object of the archive that claims one of the call_ids."""
-    for call, key in list(read_archive(archive, month, settings)):
-        if call is None or call.call_id not in call_ids:
-            continue
+    while True:
         try:
-            archive.delete(key)
+            stored = storage.get(key)
+        except ObjectVanished:
+            return False
+        lines = stored.data.decode().splitlines(keepends=True)
+        rest = [line for line in lines if not is_of(json.loads(line))]
+        if len(rest) == len(lines):
+            return False
+        try:
+            storage.put(key, "".join(rest).encode(), if_match=stored.info.etag)
+        except PreconditionFailed:
+            continue
+        return True
+
+
+def _erase_audio(archive: Storage, recordings: Iterable[CallRef], result: Erasure) -> None:
+    """Remove recordings from the archive."""
+    for call in recordings:
+        try:
+            archive.delete(call.key)
         except StorageRefused as error:
             result.kept[call.uri] = error.message
             continue
         result.audio.append(call.uri)
-        result.older_versions[call.uri] = archive.older_versions(key)
-    if not result.audio and not result.kept:
-        prefix = month_prefix(settings.key_template, month)
-        result.kept[f"{archive.uri}/{prefix}"] = "no recording of these calls lies there"
+        result.older_versions[call.uri] = archive.older_versions(call.key)
 
 
 def _certificate(result: Erasure, reason: str) -> dict[str, object]:

@@ -86,9 +86,12 @@ def _read(storage: Storage) -> tuple[list[Hold], str | None]:
 
 
 def _change(storage: Storage, change: Callable[[list[Hold]], list[Hold]]) -> None:
+    content = b""
     while True:
         holds, etag = _read(storage)
-        content = json.dumps({"holds": [asdict(hold) for hold in change(holds)]}, indent=2).encode()
+        before, content = content, json.dumps({"holds": [asdict(hold) for hold in change(holds)]}, indent=2).encode()
+        if before and json.loads(before) == {"holds": [asdict(hold) for hold in holds]}:
+            return  # it was written, and only the answer was lost
         try:
             storage.put(HOLDS_KEY, content, if_match=etag, if_none_match=etag is None)
         except PreconditionFailed:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
@@ -27,10 +27,15 @@ MOST_DEATHS = 2
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Calls that are being worked on, and how often one has killed a process in which it was alone."""
+    """Calls that are being worked on.
+
+    `deaths` says how often one has killed a process in which it was alone; `suspects` were being worked on in a process
+    that died, and have not been done alone since.
+    """
 
     call_ids: tuple[str, ...] = ()
     deaths: Mapping[str, int] = field(default_factory=dict)
+    suspects: tuple[str, ...] = ()
 
 
 class JobRecord:
@@ -71,7 +76,12 @@ class JobRecord:
             RunIncomplete: the job has had all its attempts.
         """
         before = [info.key for info in self._storage.list(f"{self._run}/attempts/{self._name}-")]
-        died = sum(not json.loads(self._storage.get(key).data)["orderly"] for key in before)
+        left = self._left()
+        if len(left.call_ids) == 1:
+            (alone,) = left.call_ids
+            left = replace(left, deaths={**left.deaths, alone: left.deaths.get(alone, 0) + 1})
+        died = sum(not json.loads(self._storage.get(key).data).get("orderly", False) for key in before)
+        died -= sum(left.deaths.values())  # of those there are no more than `MOST_DEATHS` for each call
         if died >= most_attempts:
             message = (
                 f"{self._what} has died {died} times, which is the most (run.job_attempts); what it finished is "
@@ -81,15 +91,11 @@ class JobRecord:
         self.attempt = len(before) + 1
         while not self._begun():
             self.attempt += 1  # somebody else began that one
-        left = self._left()
-        if len(left.call_ids) == 1:
-            (alone,) = left.call_ids
-            return InFlight((alone,), {**left.deaths, alone: left.deaths.get(alone, 0) + 1})
         return left
 
-    def leave(self, deaths: Mapping[str, int]) -> None:
+    def leave(self, deaths: Mapping[str, int], suspects: Iterable[str]) -> None:
         """Say that this process comes to an orderly end: no call has killed it, and the attempt does not count."""
-        self.mark(InFlight(deaths=deaths))
+        self.mark(InFlight((), deaths, tuple(suspects)))
         self._storage.put(self._attempt_key, self._attempt_content(orderly=True))
 
     def mark(self, in_flight: InFlight) -> None:
@@ -161,7 +167,7 @@ class JobRecord:
             content = json.loads(self._storage.get(self._in_flight_key).data)
         except ObjectVanished:
             return InFlight()
-        return InFlight(tuple(content["call_ids"]), content["deaths"])
+        return InFlight(tuple(content["call_ids"]), content["deaths"], tuple(content.get("suspects", ())))
 
     def _remove(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -227,12 +227,14 @@ def quote_run(data: DataSet, source: Storage, month: str, settings: Settings, mo
         counts = _Counts()
         for _ in _jobs(data, listed, settings, counts):
             pass  # counted on the way
-    runs, audio_s, wall_s = 0, 0.0, 0.0
-    for certificate in read_chain(data.storage):
-        if certificate.kind == "run" and _is_alike(certificate.content["run"], models):
-            result = certificate.content["result"]
-            if result["audio_s"]:
-                runs, audio_s, wall_s = runs + 1, audio_s + result["audio_s"], wall_s + result["wall_s"]
+    last = {one.subject: one.content for one in read_chain(data.storage) if one.kind == "run"}
+    # Of a run that another process began, nobody knows all of its time.
+    runs = [
+        content["result"]
+        for content in last.values()
+        if _is_alike(content["run"], models) and content["result"]["audio_s"] and not content["adopted"]
+    ]
+    audio_s, wall_s = (sum(result[name] for result in runs) for name in ("audio_s", "wall_s"))
     return Quote(
         month=month,
         objects=listed.objects,
@@ -243,7 +245,7 @@ def quote_run(data: DataSet, source: Storage, month: str, settings: Settings, mo
         standing=counts.standing,
         reasons=dict(sorted(counts.reasons.items())),
         rtfx=audio_s / wall_s if audio_s else settings.run.assumed_rtfx,
-        measured_runs=runs,
+        measured_runs=len(runs),
     )
 
 

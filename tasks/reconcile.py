@@ -116,6 +116,7 @@ class _Tally:
     copied: int = 0
     superseded: int = 0
     missing: int = 0
+    planned: int = 0
     erased: int = 0
     other_fingerprints: int = 0
     audio_s: float = 0.0
@@ -180,6 +181,7 @@ def reconcile(
         if number == shard:
             erased = data.erased(head.month, number, head.shards)
             for one in group:
+                tally.planned += 1
                 if one.call.call_id in erased:
                     tally.erased += 1
                 else:
@@ -198,7 +200,8 @@ def reconcile(
         superseded=tally.superseded,
         standing=head.standing,
         standing_failed=head.standing_failed,
-        erased=head.erased + tally.erased,
+        # An erasure takes calls out of the plan too.
+        erased=head.erased + tally.erased + head.calls - tally.planned,
         ambiguous=head.ambiguous,
         unmatched=head.unmatched,
         missing=tally.missing,

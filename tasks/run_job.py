@@ -111,7 +111,8 @@ class _Job:
         self._models = models
         self._settings = settings
         self._record = record
-        self._left = left
+        self._deaths = left.deaths
+        self._suspects = dict.fromkeys([*left.call_ids, *left.suspects])
         self._done = done
         self._transcribe = transcribe
         self._counts: Counter[str] = Counter()
@@ -122,11 +123,12 @@ class _Job:
 
     def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
         """Do what is left of the work; how many calls have which outcome, when all is committed."""
-        rest = self._unfinished(work)
-        open_calls = Counter(planned.shard for planned in rest)
-        for shard in sorted(self._pending.keys() - open_calls.keys()):
-            self._commit(shard)
         try:
+            rest = self._unfinished(work)
+            self._save()  # calls that are set aside: not to be found out again
+            open_calls = Counter(planned.shard for planned in rest)
+            for shard in sorted(self._pending.keys() - open_calls.keys()):
+                self._commit(shard)
             for planned, change in self._changes(rest):
                 self._take(planned.shard, change)
                 open_calls[planned.shard] -= 1
@@ -144,11 +146,13 @@ class _Job:
             # This process ends in an orderly way: no call has killed it.
             with suppress(CallscribeError):
                 self._save()
-                self._record.leave(self._left.deaths)
+            with suppress(CallscribeError):
+                self._record.leave(self._deaths, self._suspects)
         return dict(self._counts)
 
     def _unfinished(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
         """What neither the data set nor a checkpoint holds; what a checkpoint holds is pending."""
+        work = self._not_erased(work)
         if self._record.attempt == 1:
             return list(work)
         committed = self._committed(work)
@@ -160,11 +164,19 @@ class _Job:
             item = saved.get(planned.call.call_id)
             if item is not None and self._is_of(item.call, planned):
                 self._take(planned.shard, item, saved=True)
-            elif self._left.deaths.get(planned.call.call_id, 0) >= MOST_DEATHS:
+            elif self._deaths.get(planned.call.call_id, 0) >= MOST_DEATHS:
                 self._take(planned.shard, self._set_aside(planned))
             else:
                 unfinished.append(planned)
         return unfinished
+
+    def _not_erased(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
+        """The work without what was erased after it was planned."""
+        shards = {planned.shard for planned in work}
+        erased = frozenset[str]().union(
+            *(self._data.erased(self._head.month, shard, self._head.shards) for shard in shards)
+        )
+        return [planned for planned in work if planned.call.call_id not in erased]
 
     def _committed(self, work: Iterable[PlannedCall]) -> dict[str, str]:
         """The outcome of each call that this run has committed, by call_id."""
@@ -184,13 +196,14 @@ class _Job:
 
     def _changes(self, rest: Sequence[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
         """What becomes of each call: first of those that may have killed a process, each alone, then of all others."""
-        suspects = [planned for planned in rest if planned.call.call_id in self._left.call_ids]
+        suspects = [planned for planned in rest if planned.call.call_id in self._suspects]
+        others = [planned for planned in rest if planned.call.call_id not in self._suspects]
         for planned in suspects:
-            self._record.mark(InFlight((planned.call.call_id,), self._left.deaths))
+            self._suspects.pop(planned.call.call_id)
+            self._record.mark(InFlight((planned.call.call_id,), self._deaths, tuple(self._suspects)))
             for change in self._processed([planned]):
                 yield change
                 self._save()
-        others = [planned for planned in rest if planned.call.call_id not in self._left.call_ids]
         yield from self._processed(self._marked(others))
 
     def _processed(self, work: Iterable[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
@@ -213,7 +226,7 @@ class _Job:
         calls = iter(work)
         while block := list(islice(calls, MARKED_CALLS)):
             self._flying.update(dict.fromkeys(planned.call.call_id for planned in block))
-            self._record.mark(InFlight(tuple(self._flying), self._left.deaths))
+            self._record.mark(InFlight(tuple(self._flying), self._deaths))
             yield from block
 
     def _take(self, shard: int, change: Change, *, saved: bool = False) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
@@ -86,26 +86,6 @@ def read_head(storage: Storage, run_id: str) -> RunHead:
         message = f"there is no run {run_id} in {storage.uri}"
         raise SettingsError(message)
     return head
-
-
-def read_heads(storage: Storage) -> Iterator[RunHead]:
-    """The heads of all runs of a data set, in order of planning."""
-    for info in storage.list("_runs/"):
-        if info.key.endswith("/plan.json") and (head := find_head(storage, info.key.split("/")[1])) is not None:
-            yield head
-
-
-def forget_planned(storage: Storage, run_id: str, calls: int) -> None:
-    """Count calls of a plan, from whose jobs they have been removed, as erased."""
-    while True:
-        stored = storage.get(_head_key(run_id))
-        head = RunHead(**json.loads(stored.data))
-        changed = replace(head, calls=head.calls - calls, erased=head.erased + calls)
-        try:
-            storage.put(_head_key(run_id), _json(asdict(changed)), if_match=stored.info.etag)
-        except PreconditionFailed:
-            continue
-        return
 
 
 def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:

@@ -92,6 +92,9 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
     for one in result.months:
         past = _Past(by_month.get(one, []), frozenset(erasures.get(one, ())))
         shards = data.shards(one) or 0
+        if not shards and past.runs:
+            text = "its shard count is missing, without which nothing of the month is found"
+            result.findings.append(Finding("missing", one, text))
         for shard in range(shards):
             say(f"{one}, shard {shard + 1} of {shards}")
             _verify_shard(data, one, shard, shards, past, result)
@@ -123,7 +126,7 @@ def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Pas
     except StorageRefused as error:
         result.findings.append(Finding("unreadable", where, error.message))
         return
-    ended = {run.subject for run in past.runs}
+    ended = {run.subject for run in past.runs if run.content["final"]}
     counts = Counter(row["call_id"] for row in rows)
     for row in rows:
         problem = _problem(row, counts, erased, shard, shards) or _difference(row, digests, expected, ended, result)
@@ -156,12 +159,12 @@ def _difference(
     result: Verification,
 ) -> tuple[str, str] | None:
     """What is wrong with a row by what was certified; else it is counted."""
+    known = expected.get(_call_key(row["call_id"]))
     if row["transcript_sha256"] is None:
-        result.not_attested += 1
-        return None
+        result.not_attested += known is None
+        return ("altered", "its digest was taken away") if known else None
     if digests[row["transcript_id"]] != row["transcript_sha256"]:
         return "altered", "its utterances are not those that were written with it"
-    known = expected.get(_call_key(row["call_id"]))
     if known is not None and known == (output_record(row)[_HALF:], row["run_id"]):
         result.calls += 1
         return None
@@ -182,7 +185,7 @@ def _expected(
         digest = run.content["outputs"].get(name)
         if digest is None:
             continue
-        key = outputs_key(run.subject, name)
+        key = outputs_key(run.subject, name, digest)
         try:
             content = data.storage.get(key).data
         except ObjectVanished:

@@ -24,7 +24,7 @@ from tasks.job_record import InFlight, JobRecord
 from tasks.reconcile import reconcile
 from tasks.records import PlannedCall
 from tasks.rows import CallRows, rows_of
-from tasks.runs import RunHead, new_run_id, read_head, read_jobs, write_head, write_job, write_unplanned
+from tasks.runs import RunHead, new_run_id, read_jobs, write_head, write_job, write_unplanned
 from tasks.schemas import CALLS, CHECKPOINT, PLANNED, UTTERANCES
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import shard_of
@@ -216,11 +216,8 @@ def test_a_run_that_is_under_way(storage: Storage) -> None:
     for call_id in CALL_IDS[:3]:  # a job that had read its part before
         DataSet(storage).commit(MONTH, shard_of(call_id, SHARDS), SHARDS, [_rows(call_id, RUNS[2])])
     assert [] == _holding(storage, SPOKEN)
-    now = read_head(storage, RUNS[2])
-    assert (planned.calls - 1, 1) == (now.calls, now.erased)
-    for known in (now, planned):  # as it is now, and as the run had read it before
-        jobs = read_jobs(storage, now) if known is now else [_work(CALL_IDS[:3])]
-        summary = reconcile(DataSet(storage), known, jobs, 1.0)
+    for jobs in (read_jobs(storage, planned), [_work(CALL_IDS[:3])]):  # as they are now, and as they were before
+        summary = reconcile(DataSet(storage), planned, jobs, 1.0)
         assert ({"transcribed": 2}, 1, True) == (summary.outcomes, summary.erased, summary.accounted)
 
 
@@ -259,6 +256,25 @@ def test_a_call_under_legal_hold(storage: Storage, name: str, value: str) -> Non
     release_hold(storage, hold.hold_id)
     _erase(storage, "call-0")
     assert [] == _holding(storage, SPOKEN)
+
+
+def test_a_hold_on_what_only_a_recording_says(storage: Storage, root: str) -> None:
+    """A call that has no row yet, or shares its call_id, is held by the attribute in the key of any recording."""
+    archive = open_storage(f"{root}/archive")
+    for key in ("2026/10/05/another/call-9.wav", f"2026/10/06/{CUSTOMER}/call-9.wav"):
+        archive.put(key, b"sound")
+    add_hold(storage, "customer_id", CUSTOMER, "case 12")
+    settings = ArchiveSettings(key_template="{year}/{month}/{day}/{customer_id}/{call_id}.{ext}")
+    with pytest.raises(CallHeld):
+        erase_calls(DataSet(storage), ["call-9"], "request", settings, MONTH, archive)
+    assert 2 == len(list(archive.list()))
+
+
+def test_a_plan_that_was_never_finished(storage: Storage) -> None:
+    """A run that died while it was planned has parts and no head: they are visited too."""
+    write_job(storage, RUNS[2], 1, [planned_call(call_ref("call-0", attributes={"customer_id": CUSTOMER}))])
+    _erase(storage, "call-0")
+    assert f"_runs/{RUNS[2]}/jobs/job-0001.parquet" not in _holding(storage, "call-0")
 
 
 def test_holds_are_listed(tmp_path: Path) -> None:

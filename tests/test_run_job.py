@@ -155,6 +155,18 @@ def test_a_call_that_kills_its_process(tmp_path: Path) -> None:
     assert (5, {"transcribed"}) == (len(rows), others)
 
 
+def test_two_calls_that_kill_their_process(tmp_path: Path) -> None:
+    """Both are set aside, and the job is done."""
+    head = _plan(tmp_path / "all", [1.0, KILLER_S, KILLER_S, 1.1], shards=1)
+    ends = []
+    while not ends or ends[-1] != 0:
+        ends.append(_work(tmp_path / "all", head.run_id))
+        assert len(ends) <= 8
+    rows = {row["call_id"]: row["error_code"] or row["outcome"] for row in _content(tmp_path / "all")[0]}
+    killed = CrashedWorker.code
+    assert {"call-0": "transcribed", "call-1": killed, "call-2": killed, "call-3": "transcribed"} == rows
+
+
 def test_a_job_that_dies_too_often(tmp_path: Path) -> None:
     """It is tried no more than the setting says; the sentence says what happens to the rest."""
     head = _plan(tmp_path / "all", [1.0])

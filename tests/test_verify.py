@@ -82,6 +82,27 @@ def test_nothing_was_ever_certified(storage: Storage) -> None:
     assert Verification() == verify(DataSet(storage))
 
 
+def test_a_run_that_may_be_gone_on_with(storage: Storage) -> None:
+    """It was certified when it stopped; what it has done since is no finding."""
+    planned = _run(storage, RUNS[0], CALL_IDS[:5], ends=False)
+    certify(DataSet(storage), planned, 1.0, final=False)
+    _run(storage, RUNS[0], CALL_IDS[:5], ends=False)
+    DataSet(storage).commit(MONTH, shard_of("new", SHARDS), SHARDS, [_rows("new", RUNS[0])])
+    assert [] == _verify(storage).findings
+
+
+@pytest.mark.parametrize("lost", [HEAD_KEY, f"_control/layouts/month={MONTH}.json"])
+def test_what_everything_is_found_by_is_gone(storage: Storage, lost: str) -> None:
+    """An emptied data set is not one of which nothing was ever certified."""
+    _run(storage, RUNS[0], CALL_IDS)
+    storage.delete(lost)
+    if lost == HEAD_KEY:
+        with pytest.raises(CertificateBroken, match="is missing, which says how many"):
+            _verify(storage)
+    else:
+        assert ["missing"] == _kinds(storage)
+
+
 def test_a_run_that_has_not_ended(storage: Storage) -> None:
     """Its rows are counted, and are no finding."""
     _run(storage, RUNS[0], CALL_IDS[:5])
@@ -189,7 +210,9 @@ def test_a_call_that_was_erased(storage: Storage) -> None:
 def test_outputs_that_were_altered(storage: Storage) -> None:
     """The certificate names their digest."""
     _run(storage, RUNS[0], CALL_IDS)
-    key = outputs_key(RUNS[0], shard_name(shard_of("call-0", SHARDS), SHARDS))
+    name = shard_name(shard_of("call-0", SHARDS), SHARDS)
+    (certificate,) = read_chain(storage)
+    key = outputs_key(RUNS[0], name, certificate.content["outputs"][name])
     storage.put(key, storage.get(key).data[:-64])
     findings = _verify(storage).findings
     assert {"altered", "unknown"} == {finding.kind for finding in findings}
