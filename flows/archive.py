@@ -95,7 +95,12 @@ def archive_run(
         summary = _certify(data, head, started, adopted=active.adopted)
         active.end()
     if not summary.accounted:
-        message = f"run {head.run_id} cannot account for {summary.missing} planned calls; run {month} again to do them"
+        what = (
+            f"{summary.missing:,} planned calls have no row; run {month} again to do them"
+            if summary.missing
+            else f"its counts do not add up to {summary.listed_objects:,} listed objects; its certificate has them"
+        )
+        message = f"run {head.run_id} cannot account for every object: {what}"
         raise RunIncomplete(message)
     return summary
 

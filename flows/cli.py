@@ -20,6 +20,7 @@ import typer
 from rich.markup import escape
 
 from flows.cli_common import (
+    ArchiveOption,
     BundleOption,
     ConfigOption,
     DeviceOption,
@@ -119,9 +120,7 @@ def transcribe(
 @app.command()
 def run(
     month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before this one when left out.")] = None,
-    archive: Annotated[
-        str | None, typer.Option(help="URI of the archive: s3://bucket/prefix or file:///folder.", show_default=False)
-    ] = None,
+    archive: ArchiveOption = None,
     transcripts: TranscriptsOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
@@ -165,9 +164,7 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
 def plan(
     month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before when left out.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Workers (GPUs) that would share the work.")] = 1,
-    archive: Annotated[
-        str | None, typer.Option(help="URI of the archive: s3://bucket/prefix or file:///folder.", show_default=False)
-    ] = None,
+    archive: ArchiveOption = None,
     transcripts: TranscriptsOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,

@@ -24,6 +24,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `cuda:N
 LanguageOption = Annotated[
     str | None, typer.Option(help="Language of the calls (ISO 639-1); detected when left out.", show_default=False)
 ]
+ArchiveOption = Annotated[
+    str | None, typer.Option(help="URI of the archive: s3://bucket/prefix or file:///folder.", show_default=False)
+]
 TranscriptsOption = Annotated[
     str | None, typer.Option(help="URI of the data set: s3://bucket/prefix or file:///folder.", show_default=False)
 ]

@@ -146,11 +146,16 @@ class ActiveMonth:
                 self._lost = error
                 return
 
-    def _renew(self, **changes: str) -> None:
+    def _renew(self, run_id: str | None = None, state: Literal["free", "ended"] | None = None) -> None:
         with self._lock:
             if self._lease.state != "held":
                 return
-            lease = replace(self._lease, beat=self._lease.beat + 1, **changes)  # type: ignore[arg-type]  # names of fields
+            lease = replace(
+                self._lease,
+                beat=self._lease.beat + 1,
+                run_id=run_id or self._lease.run_id,
+                state=state or self._lease.state,
+            )
             try:
                 self._etag = _write(self._storage, self.month, lease, self._etag)
             except PreconditionFailed as error:

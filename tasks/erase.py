@@ -21,6 +21,7 @@ from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsE
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import month_prefix, read_archive, template_pattern
 from tasks.records import CallRef
+from tasks.runs import find_head
 from tasks.schemas import CHECKPOINT, PLANNED
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
@@ -184,8 +185,14 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], set
     Also of runs that were never planned to the end.
     """
     changed: list[str] = []
+    months: dict[str, str | None] = {}  # of a run that was never planned to the end, its parts say which
     for info in list(storage.list("_runs/")):
-        _, _, kind, *_ = (*info.key.split("/"), "", "")
+        _, run_id, kind, *_ = (*info.key.split("/"), "", "")
+        if run_id not in months:
+            head = find_head(storage, run_id)
+            months[run_id] = head.month if head else None
+        if months[run_id] not in {None, month}:
+            continue
         if kind in {"jobs", "checkpoints"}:
             done = _filter_parquet(storage, info.key, month, call_ids)
         elif kind == "in_flight":

@@ -2,8 +2,9 @@
 
 - `attempts/job-0001-2.json`: that an attempt began, and whether its process came to an orderly end: was interrupted,
   or stopped by something around it, rather than killed. Only attempts that did not are counted against the job.
-- `in_flight/job-0001.json`: which calls are being worked on. It is emptied when a process ends, however it ends, short
-  of being killed; so what it holds when the next attempt begins was under way in a process that died.
+- `in_flight/job-0001.json`: which calls are being worked on, and which are still to be done alone. The former are
+  emptied when a process ends, however it ends, short of being killed; so what they are when the next attempt begins was
+  under way in a process that died.
 - `checkpoints/job-0001-2-0005.parquet`: calls that are finished and not committed yet.
 - `done/job-0001.json`: that the job is done, with its counts.
 """
@@ -70,7 +71,7 @@ class JobRecord:
             most_attempts: of a job, whose process died.
 
         Returns:
-            what a process that died was working on; `deaths` already counts that one if the call was alone.
+            as `suspects`, what processes that died were working on; `deaths` counts those in which a call was alone.
 
         Raises:
             RunIncomplete: the job has had all its attempts.
@@ -80,6 +81,7 @@ class JobRecord:
         if len(left.call_ids) == 1:
             (alone,) = left.call_ids
             left = replace(left, deaths={**left.deaths, alone: left.deaths.get(alone, 0) + 1})
+        suspects = tuple(dict.fromkeys([*left.call_ids, *left.suspects]))
         died = sum(not json.loads(self._storage.get(key).data).get("orderly", False) for key in before)
         died -= sum(left.deaths.values())  # of those there are no more than `MOST_DEATHS` for each call
         if died >= most_attempts:
@@ -88,6 +90,9 @@ class JobRecord:
                 "committed, and the next run over the month plans the rest anew"
             )
             raise RunIncomplete(message)
+        if left.call_ids:
+            left = InFlight((), left.deaths, suspects)
+            self.mark(left)  # a death before the first of them is done again is not that one's
         self.attempt = len(before) + 1
         while not self._begun():
             self.attempt += 1  # somebody else began that one

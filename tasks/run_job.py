@@ -112,7 +112,7 @@ class _Job:
         self._settings = settings
         self._record = record
         self._deaths = left.deaths
-        self._suspects = dict.fromkeys([*left.call_ids, *left.suspects])
+        self._suspects = dict.fromkeys(left.suspects)
         self._done = done
         self._transcribe = transcribe
         self._counts: Counter[str] = Counter()
@@ -199,11 +199,11 @@ class _Job:
         suspects = [planned for planned in rest if planned.call.call_id in self._suspects]
         others = [planned for planned in rest if planned.call.call_id not in self._suspects]
         for planned in suspects:
-            self._suspects.pop(planned.call.call_id)
             self._record.mark(InFlight((planned.call.call_id,), self._deaths, tuple(self._suspects)))
             for change in self._processed([planned]):
                 yield change
                 self._save()
+            self._suspects.pop(planned.call.call_id)
         yield from self._processed(self._marked(others))
 
     def _processed(self, work: Iterable[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:

@@ -212,7 +212,7 @@ def test_a_run_that_is_under_way(storage: Storage) -> None:
     _erase(storage, "call-0")
     assert [] == _holding(storage, SPOKEN)
     assert ["call-1"] == [item.call["call_id"] for item in record.saved()]
-    assert InFlight(("call-1",), {"call-1": 1}) == record.begin(5)
+    assert InFlight((), {"call-1": 1}, ("call-1",)) == record.begin(5)
     for call_id in CALL_IDS[:3]:  # a job that had read its part before
         DataSet(storage).commit(MONTH, shard_of(call_id, SHARDS), SHARDS, [_rows(call_id, RUNS[2])])
     assert [] == _holding(storage, SPOKEN)

@@ -16,9 +16,8 @@ from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.errors import CrashedWorker, RunIncomplete
 from tasks.job_record import InFlight, JobRecord
-from tasks.plan_run import Fingerprints, plan_run
-from tasks.records import CallHints
-from tasks.run_job import fingerprint_of, run_job
+from tasks.plan_run import fingerprints_of, plan_run
+from tasks.run_job import run_job
 from tasks.runs import RunHead, read_head
 from tasks.schemas import UTTERANCES, Row
 from tasks.storage import Storage, open_storage
@@ -41,16 +40,8 @@ def _plan(folder: Path, lengths_s: list[float], shards: int = 3) -> RunHead:
     for number, length_s in enumerate(lengths_s):
         archive.put(f"2026/10/05/call-{number}.wav", wav(tone(300 + 10 * number, length_s)))
     settings = settings_of(folder)
-    models = stand_in_models(folder / "models")
-    fingerprints = Fingerprints(
-        models.bundle.name,
-        models.bundle.digest,
-        models.device.compute_type,
-        plain=fingerprint_of(settings, models, settings.archive.hints()),
-        without_hints=fingerprint_of(settings, models, CallHints()),
-    )
     DataSet(transcripts).fix_shards(MONTH, shards)
-    head = plan_run(DataSet(transcripts), archive, MONTH, settings, fingerprints)
+    head = plan_run(DataSet(transcripts), archive, MONTH, settings, fingerprints_of(settings))
     assert 1 == head.jobs
     return head
 
@@ -165,6 +156,16 @@ def test_two_calls_that_kill_their_process(tmp_path: Path) -> None:
     rows = {row["call_id"]: row["error_code"] or row["outcome"] for row in _content(tmp_path / "all")[0]}
     killed = CrashedWorker.code
     assert {"call-0": "transcribed", "call-1": killed, "call-2": killed, "call-3": "transcribed"} == rows
+
+
+def test_a_death_before_a_suspect_is_done_again_is_not_its(tmp_path: Path) -> None:
+    """A process that was killed before it came to the call that was alone in the one before says nothing of it."""
+    head = _plan(tmp_path / "all", [1.0])
+    record = JobRecord(_transcripts(tmp_path / "all"), head.run_id, 1)
+    record.begin(5)
+    record.mark(InFlight(("call-0",)))
+    for _ in range(3):
+        assert InFlight((), {"call-0": 1}, ("call-0",)) == record.begin(5)
 
 
 def test_a_job_that_dies_too_often(tmp_path: Path) -> None:
