@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
 5 model bundle; 6 device; 7 a run that cannot account for every object; 8 another run over the month is under way;
-9 a data set that is not as it was certified; 10 a call under legal hold; 130 interrupted.
+9 a data set that is not as it was certified; 10 a call under legal hold; 11 a run at the end of its budget;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from flows.cli_common import (
-    ArchiveOption,
+    EXIT_SOME_CALLS_FAILED,
     BundleOption,
     ConfigOption,
     DeviceOption,
@@ -31,16 +32,13 @@ from flows.cli_common import (
     transcripts_of,
 )
 from flows.cli_records import erase, hold_app, verify
+from flows.cli_runs import backfill, plan, run
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
-if TYPE_CHECKING:
-    from tasks.reconcile import RunSummary
-
-EXIT_SOME_CALLS_FAILED = 3
 EXIT_STORAGE = 4
 EXIT_INTERRUPTED = 130
-COMMANDS_WITH_MODELS = frozenset({"transcribe", "run", "demo"})
+COMMANDS_WITH_MODELS = frozenset({"transcribe", "run", "backfill", "demo"})
 
 app = typer.Typer(
     help="Turn an archive of recorded telephone calls into Parquet transcripts, and measure how good they are.",
@@ -117,88 +115,9 @@ def transcribe(
         raise typer.Exit(EXIT_SOME_CALLS_FAILED)
 
 
-@app.command()
-def run(
-    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before this one when left out.")] = None,
-    archive: ArchiveOption = None,
-    transcripts: TranscriptsOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Transcribe what is new or changed in a month of the archive, through Prefect, and account for every object.
-
-    Exit code 3 says that the run is complete and some calls failed; their rows say why.
-
-    Example: `callscribe run --month 2026-10 --archive s3://calls --transcripts s3://transcripts`
-    """
-    overrides = {
-        "archive": {"uri": archive},
-        "transcripts": {"uri": transcripts},
-        "models": {"bundle": bundle, "device": device},
-    }
-    summary = run_month(month, config, overrides)
-    if summary.failed:
-        raise typer.Exit(EXIT_SOME_CALLS_FAILED)
-
-
-def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[str, Any]]) -> RunSummary:
-    """Run the archive flow with progress on the terminal, print what it did, and return it."""
-    from flows.console import ConsoleWatcher
-    from flows.progress import watched_by
-    from tasks.inventory import check_month
-
-    if month is not None:
-        check_month(month)
-    settings = load_settings(config, overrides)
-    # The flow reads settings of its own, and would not find a file that is named on the command line.
-    given = settings.model_dump(mode="json", exclude_unset=True)
-    with ConsoleWatcher(console) as watcher, watched_by(watcher):
-        watcher.stage("starting Prefect")
-        from flows.archive import archive_run
-
-        return archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
-
-
-@app.command()
-def plan(
-    month: Annotated[str | None, typer.Option(help="Month, YYYY-MM; the month before when left out.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Workers (GPUs) that would share the work.")] = 1,
-    archive: ArchiveOption = None,
-    transcripts: TranscriptsOption = None,
-    bundle: BundleOption = None,
-    device: DeviceOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Say what `callscribe run` would do, how long it would take and what it would cost; nothing is written.
-
-    The speed is that of earlier runs with the same models, or run.assumed_rtfx where there are none.
-
-    Example: `callscribe plan --month 2026-10 --workers 8 --archive s3://calls --transcripts s3://transcripts`
-    """
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
-    from flows.console import pairs_table
-    from tasks.dataset import DataSet
-    from tasks.errors import SettingsError
-    from tasks.inventory import check_month, previous_month
-    from tasks.plan_run import fingerprints_of, quote_rows, quote_run
-    from tasks.storage import open_storage
-
-    overrides = {"archive": {"uri": archive}, "models": {"bundle": bundle, "device": device}}
-    settings = load_settings(config, overrides)
-    if not settings.archive.uri:
-        message = "archive.uri is not set; give --archive, or set it in callscribe.toml or the environment"
-        raise SettingsError(message)
-    month = check_month(month or previous_month(datetime.now(ZoneInfo(settings.archive.timezone))))
-    data = DataSet(transcripts_of(config, transcripts))
-    source = open_storage(settings.archive.uri, settings.storage.options())
-    source.check()
-    with errors.status(f"taking the inventory of {month}"):
-        quote = quote_run(data, source, month, settings, fingerprints_of(settings))
-    console.print(f"run over {month}, not begun")
-    console.print(pairs_table(quote_rows(quote, workers, settings.run.worker_hour_price, settings.run.currency)))
+app.command()(run)
+app.command()(plan)
+app.command()(backfill)
 
 
 @app.command()

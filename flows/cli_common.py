@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from tasks.errors import SettingsError, UsageError
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
     from tasks.storage import Storage
+
+EXIT_SOME_CALLS_FAILED = 3
 
 # Without a terminal, lines are not cut to 80 columns: logs and files have no such width.
 console = Console(width=None if sys.stdout.isatty() else 140)
@@ -38,7 +41,6 @@ def transcripts_of(config: Path | None, uri: str | None) -> Storage:
     Raises:
         SettingsError: neither names one.
     """
-    from tasks.errors import SettingsError
     from tasks.storage import open_storage
 
     settings = load_settings(config, {"transcripts": {"uri": uri}})
@@ -46,3 +48,16 @@ def transcripts_of(config: Path | None, uri: str | None) -> Storage:
         message = "transcripts.uri is not set; give --transcripts, or set it in callscribe.toml or the environment"
         raise SettingsError(message)
     return open_storage(settings.transcripts.uri, settings.storage.options())
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file that are not empty.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return [stripped for line in path.read_text(encoding="utf-8").splitlines() if (stripped := line.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read: {error}"
+        raise UsageError(message) from error

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from flows.cli_common import ConfigOption, TranscriptsOption, console, errors, transcripts_of
-from tasks.errors import UsageError
+from flows.cli_common import ConfigOption, TranscriptsOption, console, errors, read_lines, transcripts_of
 from tasks.settings import load_settings
 
 MAX_FINDINGS = 100
@@ -79,7 +78,7 @@ def erase(
     from tasks.inventory import check_month
     from tasks.storage import open_storage
 
-    wanted = [*(call_ids or ()), *(_read_lines(calls) if calls else ())]
+    wanted = [*(call_ids or ()), *(read_lines(calls) if calls else ())]
     if not wanted:
         message = "no call was named; give their call_ids, or --calls FILE"
         raise SettingsError(message)
@@ -160,12 +159,3 @@ def hold_release(
 
     hold = release_hold(transcripts_of(config, transcripts), hold_id)
     console.print(f"released: {escape(hold.name)} = {escape(hold.value)}")
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not empty."""
-    try:
-        return [stripped for line in path.read_text(encoding="utf-8").splitlines() if (stripped := line.strip())]
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read: {error}"
-        raise UsageError(message) from error

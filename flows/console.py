@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from tasks.erase import Erasure
-from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CopiedAudio, Outcome
 from tasks.verify import Finding
 
@@ -78,10 +77,10 @@ class ConsoleWatcher:
         self._console.print(line)
         self._progress.update(self._task, description="transcribing", advance=1)
 
-    def certified(self, summary: RunSummary) -> None:
+    def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:
         """Say what the run did."""
-        self._console.print(f"\nrun {summary.run_id} over {summary.month}")
-        self._console.print(pairs_table(summary_rows(summary)))
+        self._console.print(f"\n{kind} {run_id} over {month}")
+        self._console.print(pairs_table(rows))
 
 
 def _call_line(call_id: str, kind: str, rest: str) -> str:

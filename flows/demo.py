@@ -55,7 +55,7 @@ def run_demo(folder: Path, console: Console) -> None:
 def _show(folder: Path, endpoint_url: str, console: Console) -> None:
     # Imported here: everything that reads the environment must see the demo's.
     from evaluation.report import missed_line, report_table
-    from flows.cli import run_month
+    from flows.cli_runs import run_month
     from flows.evaluate import score_dataset
     from tasks.bundle_sources import builder
     from tasks.bundles import pull_bundle

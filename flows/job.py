@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +26,9 @@ Overrides = dict[str, dict[str, Any]]
     validate_parameters=True,
     log_prints=False,
 )
-def transcribe_job(transcripts: str, run_id: str, job: int, overrides: Overrides | None = None) -> dict[str, int]:
+def transcribe_job(
+    transcripts: str, run_id: str, job: int, overrides: Overrides | None = None, budget_s: float | None = None
+) -> dict[str, int]:
     """Transcribe the calls of one job and commit them to the data set; a job that was begun before goes on.
 
     Args:
@@ -33,14 +36,17 @@ def transcribe_job(transcripts: str, run_id: str, job: int, overrides: Overrides
         run_id: the run.
         job: number of the job, from 1.
         overrides: settings by group and name that win over the environment and the settings file.
+        budget_s: worker seconds that are left for it; no call is taken that would exceed them.
 
     Returns:
         how many calls had which outcome.
     """
+    began = time.monotonic()
     settings = load_settings(overrides=overrides)
     storage = open_transcripts(transcripts, settings)
     head = read_head(storage, run_id)
-    counts = run_job(DataSet(storage), head, job, loaded_models(settings), settings, watcher().done)
+    models = loaded_models(settings)
+    counts = run_job(DataSet(storage), head, job, models, settings, watcher().done, began=began, budget_s=budget_s)
     get_run_logger().info("job %s of %s: %s", job, run_id, counts)
     return counts
 

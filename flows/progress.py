@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from tasks.reconcile import RunSummary
 from tasks.records import CopiedAudio, Outcome
 
 
@@ -26,8 +25,8 @@ class Watcher(Protocol):
     def done(self, outcome: Outcome | CopiedAudio) -> None:
         """One call is done."""
 
-    def certified(self, summary: RunSummary) -> None:
-        """The run has ended, well or not, and this is what it did."""
+    def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:
+        """A run or a backfill over a month has ended, well or not, and this is what it did, by name."""
 
 
 class Nobody:
@@ -45,7 +44,7 @@ class Nobody:
     def done(self, outcome: Outcome | CopiedAudio) -> None:
         """Ignore it."""
 
-    def certified(self, summary: RunSummary) -> None:
+    def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:
         """Ignore it."""
 
 

@@ -1,9 +1,10 @@
 """The run that a month belongs to: one at a time, by a lease in storage, and adopted when its process has died.
 
-`_control/active/month=<month>.json` names the run and who holds it, and changes with every renewal. Whoever wants the
-month and finds it held watches the object: if it changes within the length of the lease, its holder lives; if it does
-not, the holder has died, and its run is adopted. No clock is compared with that of another machine. A lease keeps two
-runs from doing the same work; that they cannot harm each other is seen to by the commits (`tasks.dataset`).
+`_control/active/month=<month>.json` (of a backfill: `backfill-month=<month>.json`) names the run and who holds it, and
+changes with every renewal. Whoever wants the month and finds it held watches the object: if it changes within the
+length of the lease, its holder lives; if it does not, the holder has died, and its run is adopted. No clock is compared
+with that of another machine. A lease keeps two runs from doing the same work; that they cannot harm each other is seen
+to by the commits (`tasks.dataset`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Literal
 
 from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
 from tasks.storage import Storage
+
+Kind = Literal["run", "backfill"]
 
 # A lease is renewed so many times in its length.
 RENEWALS = 3
@@ -50,8 +53,11 @@ class ActiveMonth:
         adopted: whether an earlier process began that run.
     """
 
-    def __init__(self, storage: Storage, month: str, lease: Lease, etag: str, *, adopted: bool) -> None:
+    def __init__(
+        self, storage: Storage, month: str, lease: Lease, etag: str, *, adopted: bool, kind: Kind = "run"
+    ) -> None:
         self.month = month
+        self._kind = kind
         self.adopted = adopted
         self._storage = storage
         self._lease = lease
@@ -66,7 +72,13 @@ class ActiveMonth:
 
     @classmethod
     def take(
-        cls, storage: Storage, month: str, run_id: str, lease_s: float, waiting: Callable[[Lease], None] | None = None
+        cls,
+        storage: Storage,
+        month: str,
+        run_id: str,
+        lease_s: float,
+        waiting: Callable[[Lease], None] | None = None,
+        kind: Kind = "run",
     ) -> ActiveMonth:
         """Take a month: for a new run, or to go on with one that somebody left.
 
@@ -76,24 +88,25 @@ class ActiveMonth:
             run_id: of the new run, where there is none to go on with.
             lease_s: after so many seconds without a renewal others may take the month.
             waiting: told once, with the lease of somebody else, before it is watched for as long as it lasts.
+            kind: what takes it: a run and a backfill may work on a month at once.
 
         Raises:
             RunUnderWay: somebody else holds the month, and lives.
         """
         mine = Lease(run_id, f"{socket.gethostname()}-{secrets.token_hex(4)}", lease_s)
         while True:
-            found = _read(storage, month)
+            found = _read(storage, month, kind)
             if found is not None and found[0].state == "held":
                 if waiting is not None:
                     waiting(found[0])
-                _watch(storage, month, *found)
+                _watch(storage, month, kind, *found)
             adopted = found is not None and found[0].state != "ended"
             lease = replace(mine, run_id=found[0].run_id) if found is not None and adopted else mine
             try:
-                etag = _write(storage, month, lease, found[1] if found else None)
+                etag = _write(storage, month, kind, lease, found[1] if found else None)
             except PreconditionFailed:
                 continue  # somebody was faster: look again
-            return cls(storage, month, lease, etag, adopted=adopted)
+            return cls(storage, month, lease, etag, adopted=adopted, kind=kind)
 
     def start_anew(self, run_id: str) -> None:
         """Let the month belong to another run: there is nothing to go on with in the one that was adopted.
@@ -157,9 +170,9 @@ class ActiveMonth:
                 state=state or self._lease.state,
             )
             try:
-                self._etag = _write(self._storage, self.month, lease, self._etag)
+                self._etag = _write(self._storage, self.month, self._kind, lease, self._etag)
             except PreconditionFailed as error:
-                message = f"another process has taken over the run of {self.month}; this one stops"
+                message = f"another process has taken over the {self._kind} of {self.month}; this one stops"
                 raise LeaseLost(message) from error
             self._lease = lease
 
@@ -170,7 +183,7 @@ class ActiveMonth:
             return  # it is another one's, or runs out by itself
 
 
-def _watch(storage: Storage, month: str, lease: Lease, etag: str) -> None:
+def _watch(storage: Storage, month: str, kind: Kind, lease: Lease, etag: str) -> None:
     """Return when a lease has not been renewed for its length.
 
     Raises:
@@ -179,37 +192,37 @@ def _watch(storage: Storage, month: str, lease: Lease, etag: str) -> None:
     end = time.monotonic() + lease.lease_s
     while time.monotonic() < end:
         time.sleep(lease.lease_s / LOOKS)
-        found = _read(storage, month)
+        found = _read(storage, month, kind)
         if found is None or found[0].state != "held":
             return
         if found[1] != etag:
             message = (
-                f"run {found[0].run_id} over {month} is under way (held by {found[0].holder}); "
+                f"{kind} {found[0].run_id} over {month} is under way (held by {found[0].holder}); "
                 "wait until it has ended, then start again"
             )
             raise RunUnderWay(message)
 
 
-def _read(storage: Storage, month: str) -> tuple[Lease, str] | None:
+def _read(storage: Storage, month: str, kind: Kind) -> tuple[Lease, str] | None:
     try:
-        stored = storage.get(active_key(month))
+        stored = storage.get(active_key(month, kind))
     except ObjectVanished:
         return None
     return Lease(**json.loads(stored.data)), stored.info.etag
 
 
-def _write(storage: Storage, month: str, lease: Lease, etag: str | None) -> str:
+def _write(storage: Storage, month: str, kind: Kind, lease: Lease, etag: str | None) -> str:
     """One conditional PUT; a write of ours that only its answer was lost of is recognised by what it holds."""
     content = json.dumps(asdict(lease)).encode()
     try:
-        return storage.put(active_key(month), content, if_match=etag, if_none_match=etag is None)
+        return storage.put(active_key(month, kind), content, if_match=etag, if_none_match=etag is None)
     except (PreconditionFailed, StorageUnavailable):
-        found = _read(storage, month)
+        found = _read(storage, month, kind)
         if found is None or found[0] != lease:
             raise
         return found[1]
 
 
-def active_key(month: str) -> str:
-    """Key of the object that says to which run a month belongs."""
-    return f"_control/active/month={month}.json"
+def active_key(month: str, kind: Kind = "run") -> str:
+    """Key of the object that says to which run, or to which backfill, a month belongs."""
+    return f"_control/active/{'' if kind == 'run' else f'{kind}-'}month={month}.json"

@@ -18,6 +18,7 @@ from typing import Any
 
 from tasks.dataset import DataSet
 from tasks.errors import CertificateBroken, ObjectVanished, PreconditionFailed, StorageUnavailable
+from tasks.job_record import worker_seconds
 from tasks.reconcile import RunSummary, reconcile
 from tasks.runs import RunHead, read_jobs
 from tasks.schemas import Row
@@ -40,7 +41,13 @@ class Certificate:
 
 
 def certify(
-    data: DataSet, head: RunHead, wall_s: float, *, final: bool = True, adopted: bool = False
+    data: DataSet,
+    head: RunHead,
+    wall_s: float,
+    *,
+    final: bool = True,
+    adopted: bool = False,
+    changes: Mapping[str, int] | None = None,
 ) -> tuple[RunSummary, str]:
     """Hold the plan of a run against the data set, and write what it did: beside the plan, and into the chain.
 
@@ -50,6 +57,7 @@ def certify(
         wall_s: how long the run took, as far as this process saw it.
         final: whether the run is over; it may else be gone on with, and is certified again.
         adopted: whether another process began it, so that `wall_s` is not all of its time.
+        changes: of a backfill, what it changed.
 
     Returns:
         what it did, and the URI of the certificate beside the plan.
@@ -65,13 +73,15 @@ def certify(
             outputs[name] = hashlib.sha256(content).hexdigest()
             storage.put(outputs_key(head.run_id, name, outputs[name]), content)
 
-    summary = reconcile(data, head, read_jobs(storage, head), wall_s, attest)
+    worker_s = worker_seconds(storage, head.run_id)
+    summary = reconcile(data, head, read_jobs(storage, head), wall_s, attest, worker_s)
     content = {
         "run": asdict(head),
         "result": summary.to_json(),
         "outputs": outputs,
         "final": final,
         "adopted": adopted,
+        **({"changes": dict(changes)} if changes is not None else {}),
         "versions": package_versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

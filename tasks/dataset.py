@@ -81,9 +81,23 @@ class DataSet:
             return decided
         return shards
 
+    def read_table(self, month: str, shard: int, shards: int, name: Table = "calls") -> pa.Table:
+        """All rows of one shard of a table."""
+        return self._read(name, month, shard, shards).table
+
+    def read_both(self, month: str, shard: int, shards: int) -> dict[Table, pa.Table]:
+        """Both tables of one shard as of one moment: no commit lies between them."""
+        while True:
+            calls = self._read("calls", month, shard, shards)
+            utterances = self.read_table(month, shard, shards, "utterances")
+            now = self.storage.head(object_key("calls", month, shard, shards))
+            if (now.etag if now else None) == calls.etag:
+                current = only(utterances, "transcript_id", calls.table["transcript_id"])
+                return {"calls": calls.table, "utterances": current}
+
     def read_shard(self, month: str, shard: int, shards: int, columns: Sequence[str] | None = None) -> list[Row]:
         """The rows of `calls` of one shard, all columns or some."""
-        table = self._read("calls", month, shard, shards).table
+        table = self.read_table(month, shard, shards)
         return list((table.select(columns) if columns else table).to_pylist())
 
     def read_shards(self, month: str, columns: Sequence[str] | None = None) -> Iterator[list[Row]]:

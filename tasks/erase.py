@@ -20,9 +20,10 @@ from tasks.dataset import DataSet
 from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import month_prefix, read_archive, template_pattern
+from tasks.previous import table_of_key
 from tasks.records import CallRef
 from tasks.runs import find_head
-from tasks.schemas import CHECKPOINT, PLANNED
+from tasks.schemas import CHANGES, CHECKPOINT, PLANNED, SCHEMAS, ArrowSchema
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
 from tasks.storage import Storage
@@ -100,6 +101,8 @@ def erase_calls(
         in_month = frozenset(erased)
         say(f"looking through the runs of {one}")
         keys += _erase_from_runs(data.storage, one, in_month, settings)
+        changes = [info.key for info in data.storage.list(f"changes/month={one}/")]
+        keys += [key for key in changes if _filter_parquet(data.storage, key, CHANGES, in_month)]
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
@@ -193,8 +196,12 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], set
             months[run_id] = head.month if head else None
         if months[run_id] not in {None, month}:
             continue
-        if kind in {"jobs", "checkpoints"}:
-            done = _filter_parquet(storage, info.key, month, call_ids)
+        if kind == "jobs":
+            done = _filter_parquet(storage, info.key, PLANNED, call_ids, month)
+        elif kind == "checkpoints":
+            done = _filter_parquet(storage, info.key, CHECKPOINT, call_ids)
+        elif kind == "previous":
+            done = _filter_parquet(storage, info.key, SCHEMAS[table_of_key(info.key)], call_ids)
         elif kind == "in_flight":
             done = _filter_in_flight(storage, info.key, call_ids)
         elif kind == "unplanned.jsonl":
@@ -206,22 +213,23 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], set
     return changed
 
 
-def _filter_parquet(storage: Storage, key: str, month: str, call_ids: frozenset[str]) -> bool:
-    """Rewrite a part of a plan, or a checkpoint, without some calls; whether any of them was in it."""
-    is_checkpoint = "/checkpoints/" in key
+def _filter_parquet(
+    storage: Storage, key: str, schema: ArrowSchema, call_ids: frozenset[str], month: str | None = None
+) -> bool:
+    """Rewrite an object without some calls; whether any of them was in it. With `month`, only one of that month."""
     while True:
         try:
             stored = storage.get(key)
-            table = from_parquet(stored.data, CHECKPOINT if is_checkpoint else PLANNED)
+            table = from_parquet(stored.data, schema)
         except ObjectVanished:
             return False
         except ValueError as error:
-            if is_checkpoint:  # it was cut off, counts for nothing, and may hold anything
+            if schema is CHECKPOINT:  # it was cut off, counts for nothing, and may hold anything
                 storage.delete(key)
                 return True
-            message = f"{storage.object_uri(key)} is not the part of a plan that was written: {error}"
+            message = f"{storage.object_uri(key)} is not the Parquet file that was written: {error}"
             raise StorageRefused(message) from error
-        if not is_checkpoint and set(table["month"].unique().to_pylist()) - {month}:
+        if month is not None and set(table["month"].unique().to_pylist()) - {month}:
             return False
         rest = without(table, "call_id", call_ids)
         if len(rest) == len(table):
@@ -245,6 +253,7 @@ def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> b
         "suspects": [call_id for call_id in content["suspects"] if call_id not in call_ids],
         "call_ids": [call_id for call_id in content["call_ids"] if call_id not in call_ids],
         "deaths": {call_id: count for call_id, count in content["deaths"].items() if call_id not in call_ids},
+        "spent_s": content["spent_s"],
     }
     try:
         storage.put(key, json.dumps(rest).encode(), if_match=stored.info.etag)

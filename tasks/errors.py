@@ -33,6 +33,7 @@
         ├── CertificateBroken       a certificate is missing or altered
         ├── CallHeld                a call that is to be erased is under legal hold
         ├── NotAsCertified          what stands is not what was certified
+        ├── BudgetReached           a run has come to the end of its budget, and may be gone on with
         ├── RunUnderWay             another process is working on the month
         ├── LeaseLost               another process has taken over the month
         └── QueryError              a query that DuckDB refuses, or a call that is not there
@@ -246,6 +247,12 @@ class NotAsCertified(UsageError):
     """What stands in a data set is not what its certificates say."""
 
     exit_code = 9
+
+
+class BudgetReached(UsageError):
+    """A run has come to the end of its budget: what it did stands, and it goes on when it is given more."""
+
+    exit_code = 11
 
 
 class RunUnderWay(UsageError):

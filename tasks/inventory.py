@@ -62,6 +62,23 @@ def previous_month(now: datetime) -> str:
     return f"{year:04d}-{month:02d}"
 
 
+def months_between(months: str) -> list[str]:
+    """The months that `2025-01..2026-09`, or one month, means, in order.
+
+    Raises:
+        SettingsError: it is neither, or ends before it begins.
+    """
+    first, dots, last = months.partition("..")
+    check_month(first)
+    if dots:
+        check_month(last)
+    begin, end = (int(month[:4]) * 12 + int(month[5:]) - 1 for month in (first, last or first))
+    if end < begin:
+        message = f"months {months!r} end before they begin"
+        raise SettingsError(message)
+    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(begin, end + 1)]
+
+
 def read_archive(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
     """List a month of the archive: each call with its key, and None with each key that the template cannot read.
 

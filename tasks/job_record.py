@@ -1,7 +1,8 @@
 """What a job leaves in storage while it works, so that another process can go on: all under `_runs/<run_id>/`.
 
 - `attempts/job-0001-2.json`: that an attempt began, and whether its process came to an orderly end: was interrupted,
-  or stopped by something around it, rather than killed. Only attempts that did not are counted against the job.
+  or stopped by something around it, rather than killed. Only attempts that did not are counted against the job. Also
+  how long it worked; of one that was killed, up to when it last took calls.
 - `in_flight/job-0001.json`: which calls are being worked on, and which are still to be done alone. The former are
   emptied when a process ends, however it ends, short of being killed; so what they are when the next attempt begins was
   under way in a process that died.
@@ -12,9 +13,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
 from tasks.rows import CallRows
@@ -31,12 +34,13 @@ class InFlight:
     """Calls that are being worked on.
 
     `deaths` says how often one has killed a process in which it was alone; `suspects` were being worked on in a process
-    that died, and have not been done alone since.
+    that died, and have not been done alone since. `spent_s` is how long the process had worked when it said so.
     """
 
     call_ids: tuple[str, ...] = ()
     deaths: Mapping[str, int] = field(default_factory=dict)
     suspects: tuple[str, ...] = ()
+    spent_s: float = field(default=0.0, compare=False)
 
 
 class JobRecord:
@@ -46,15 +50,22 @@ class JobRecord:
         storage: of the data set.
         run_id: the run.
         job: its number, from 1.
+        began: when this process began to work on it, on the monotonic clock, where that was before now.
     """
 
-    def __init__(self, storage: Storage, run_id: str, job: int) -> None:
+    def __init__(self, storage: Storage, run_id: str, job: int, began: float | None = None) -> None:
         self._storage = storage
         self._run = f"_runs/{run_id}"
         self._name = f"job-{job:04d}"
         self._what = f"job {job} of run {run_id}"
         self._saved = 0
+        self._began = time.monotonic() if began is None else began
         self.attempt = 0
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that this process has worked on the job."""
+        return time.monotonic() - self._began
 
     def counts(self) -> dict[str, int] | None:
         """How many calls had which outcome, when the job is done; None while it is not."""
@@ -82,7 +93,9 @@ class JobRecord:
             (alone,) = left.call_ids
             left = replace(left, deaths={**left.deaths, alone: left.deaths.get(alone, 0) + 1})
         suspects = tuple(dict.fromkeys([*left.call_ids, *left.suspects]))
-        died = sum(not json.loads(self._storage.get(key).data).get("orderly", False) for key in before)
+        attempts = {key: json.loads(self._storage.get(key).data) for key in before}
+        died = sum(not attempt["orderly"] for attempt in attempts.values())
+        self._note_time(attempts, left)
         died -= sum(left.deaths.values())  # of those there are no more than `MOST_DEATHS` for each call
         if died >= most_attempts:
             message = (
@@ -103,9 +116,17 @@ class JobRecord:
         self.mark(InFlight((), deaths, tuple(suspects)))
         self._storage.put(self._attempt_key, self._attempt_content(orderly=True))
 
+    def _note_time(self, attempts: Mapping[str, Mapping[str, Any]], left: InFlight) -> None:
+        """Write down how long the process worked that has died without saying so."""
+        silent = [key for key, attempt in attempts.items() if not attempt["orderly"] and not attempt["spent_s"]]
+        if left.call_ids and len(silent) == 1:
+            content = {**attempts[silent[0]], "spent_s": left.spent_s}
+            self._storage.put(silent[0], json.dumps(content).encode())
+
     def mark(self, in_flight: InFlight) -> None:
         """Say which calls are being worked on from now on."""
-        self._storage.put(self._in_flight_key, json.dumps(asdict(in_flight)).encode())
+        content = asdict(replace(in_flight, spent_s=round(self.spent_s, 3)))
+        self._storage.put(self._in_flight_key, json.dumps(content).encode())
 
     def save(self, finished: Sequence[CallRows]) -> None:
         """Write a checkpoint of calls that are finished."""
@@ -147,10 +168,9 @@ class JobRecord:
             return False
         return True
 
-    @staticmethod
-    def _attempt_content(*, orderly: bool) -> bytes:
+    def _attempt_content(self, *, orderly: bool) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return json.dumps({"at": now, "orderly": orderly}).encode()
+        return json.dumps({"at": now, "orderly": orderly, "spent_s": round(self.spent_s, 3) if orderly else 0}).encode()
 
     @property
     def _attempt_key(self) -> str:
@@ -172,8 +192,14 @@ class JobRecord:
             content = json.loads(self._storage.get(self._in_flight_key).data)
         except ObjectVanished:
             return InFlight()
-        return InFlight(tuple(content["call_ids"]), content["deaths"], tuple(content.get("suspects", ())))
+        return InFlight(tuple(content["call_ids"]), content["deaths"], tuple(content["suspects"]), content["spent_s"])
 
     def _remove(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._storage.delete(key)
+
+
+def worker_seconds(storage: Storage, run_id: str) -> float:
+    """How long workers have worked on the jobs of a run, all attempts together; start-up included."""
+    keys = [info.key for info in storage.list(f"_runs/{run_id}/attempts/")]
+    return sum(float(json.loads(storage.get(key).data)["spent_s"]) for key in keys)

@@ -18,6 +18,7 @@ _VIEWS = """
 CREATE VIEW calls AS SELECT * FROM calls_files;
 CREATE VIEW utterances AS
     SELECT u.* FROM utterances_files AS u SEMI JOIN calls_files AS c USING (transcript_id);
+CREATE VIEW changes AS SELECT * FROM changes_files;
 CREATE VIEW words AS
     SELECT call_id, transcript_id, "index" AS utterance, speaker, channel,
            w.text AS text, w.start AS start, w."end" AS "end", w.probability AS probability, w.overlap AS overlap, month
@@ -39,6 +40,7 @@ def connect(storage: Storage) -> duckdb.DuckDBPyConnection:
     access = storage.direct_access()
     connection.register("calls_files", open_table(access, "calls"))
     connection.register("utterances_files", open_table(access, "utterances"))
+    connection.register("changes_files", open_table(access, "changes"))
     connection.execute(_VIEWS)
     return connection
 

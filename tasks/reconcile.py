@@ -48,10 +48,12 @@ class RunSummary:
         ambiguous: objects whose call_id others claim too.
         unmatched: objects whose key the template does not read.
         removed: calls whose object is no longer in the archive; their rows are kept.
-        other_fingerprints: calls whose outcome stands under other settings or models than today's.
+        other_fingerprints: listed calls whose transcript stands under other settings or models than today's.
         missing: calls that were planned and have no row; 0 unless a job did not finish.
         audio_s: seconds of audio that this run transcribed or found silent.
         wall_s: seconds that the run took, models and start-up included.
+        worker_s: seconds that workers worked on its jobs, all attempts together, models and start-up included;
+            `quoted_worker_s` is what was said before the run. Both cost `worker_hour_price` an hour, where it is known.
         recognition: how the calls that this run transcribed or found silent were recognised, by the names of
             `RecognitionCounts`.
     """
@@ -75,6 +77,10 @@ class RunSummary:
     jobs: int
     recognition: dict[str, int] = field(default_factory=dict)
     removed: int = 0
+    worker_s: float = 0.0
+    quoted_worker_s: float = 0.0
+    worker_hour_price: float | None = None
+    currency: str = ""
 
     @property
     def failed(self) -> int:
@@ -129,6 +135,10 @@ class _Tally:
 
     def count_planned(self, planned: PlannedCall, row: Row | None, run_id: str) -> None:
         """Count a planned call by the row that stands for it."""
+        # Of what was not planned, the plan has counted these.
+        self.other_fingerprints += (
+            row is not None and row["outcome"] != "failed" and row["fingerprint"] != planned.fingerprint
+        )
         if row is None:
             self.missing += 1
         elif row["run_id"] == run_id and row["outcome"] == "failed":
@@ -147,14 +157,12 @@ class _Tally:
             self.missing += 1
 
     def count_standing(self, row: Row, head: RunHead) -> None:
-        """Count a row that stands, planned or not: whether an ambiguous call_id, and under which settings."""
+        """Count a row that stands, planned or not, for an ambiguous call_id."""
         if (row["run_id"], row["error_code"]) == (head.run_id, AmbiguousCallId.code) or (
             row["last_attempt_run_id"],
             row["last_attempt_error_code"],
         ) == (head.run_id, AmbiguousCallId.code):
             self.fail(AmbiguousCallId.code)
-        # Work for a backfill, never for a run.
-        self.other_fingerprints += row["outcome"] != "failed" and row["fingerprint"] != head.fingerprint
 
 
 def reconcile(
@@ -163,6 +171,7 @@ def reconcile(
     jobs: Iterable[Sequence[PlannedCall]],
     wall_s: float,
     outputs: Callable[[int, list[Row]], None] = lambda _shard, _rows: None,
+    worker_s: float = 0.0,
 ) -> RunSummary:
     """Hold the plan of a run against what the data set holds now, and count.
 
@@ -172,6 +181,7 @@ def reconcile(
         jobs: the calls of each job, in order; shard after shard is held, never all of them.
         wall_s: how long the run took.
         outputs: told, of each shard, the rows that this run wrote and that stand.
+        worker_s: how long workers worked on it.
     """
     tally = _Tally()
     planned = groupby((one for job in jobs for one in job), lambda one: one.shard)
@@ -206,7 +216,11 @@ def reconcile(
         unmatched=head.unmatched,
         missing=tally.missing,
         removed=head.removed,
-        other_fingerprints=tally.other_fingerprints,
+        other_fingerprints=head.other_fingerprints + tally.other_fingerprints,
+        worker_s=round(worker_s, 3),
+        quoted_worker_s=round(head.quoted_worker_hours * 3600, 1),
+        worker_hour_price=head.worker_hour_price,
+        currency=head.currency,
         audio_s=round(tally.audio_s, 3),
         wall_s=round(wall_s, 3),
         jobs=head.jobs,
@@ -234,8 +248,14 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("audio", f"{summary.audio_s / 3600:.2f} h"),
         ("time", f"{summary.wall_s:.0f} s"),
     ]
-    if summary.audio_s:
-        rows.append(("RTFx, start-up included", f"{summary.audio_s / summary.wall_s:.1f}"))
+    if summary.audio_s and summary.worker_s:
+        rows.append(("RTFx of a worker, start-up included", f"{summary.audio_s / summary.worker_s:.1f}"))
+    if summary.worker_s:
+        hours, quoted = summary.worker_s / 3600, summary.quoted_worker_s / 3600
+        rows.append(("worker time", f"{hours:,.2f} h (quoted: {quoted:,.2f} h)"))
+        if (price := summary.worker_hour_price) is not None:
+            cost = f"{hours * price:,.2f} {summary.currency} (quoted: {quoted * price:,.2f})"
+            rows.append((f"cost at {price:g} {summary.currency} an hour", cost))
     rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
     always = {"objects listed", "nothing to do", "missing"}
     return [row for row in rows if row[0] in always or row[1] != "0"]

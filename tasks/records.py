@@ -490,13 +490,15 @@ class PlannedCall:
     """A call that a run has to do.
 
     `attempt` counts tries at these bytes, from 1. `known_sha256` is the digest of the bytes that the data set already
-    has a good transcript of, so that an object that was merely copied is not transcribed again.
+    has a good transcript of, so that an object that was merely copied is not transcribed again. `fingerprint` is that
+    of the transcript that it is to get.
     """
 
     call: CallRef
     shard: int
     attempt: int
     known_sha256: str | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

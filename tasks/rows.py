@@ -152,6 +152,7 @@ def planned_rows(work: Iterable[PlannedCall]) -> list[Row]:
             "shard": planned.shard,
             "attempt": planned.attempt,
             "known_sha256": planned.known_sha256,
+            "fingerprint": planned.fingerprint,
         }
         for planned in work
     ]
@@ -182,6 +183,7 @@ def planned_calls(rows: Iterable[Row]) -> list[PlannedCall]:
             shard=row["shard"],
             attempt=row["attempt"],
             known_sha256=row["known_sha256"],
+            fingerprint=row["fingerprint"] or "",
         )
         for row in rows
     ]

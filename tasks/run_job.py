@@ -8,11 +8,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
+from tasks.budget import Allowance
 from tasks.dataset import Change, DataSet
 from tasks.errors import (
+    BudgetReached,
     CallscribeError,
     CrashedWorker,
     ObjectRefused,
@@ -50,6 +52,9 @@ def run_job(
     settings: Settings,
     done: Done,
     transcribe: Transcribe = process,
+    *,
+    began: float | None = None,
+    budget_s: float | None = None,
 ) -> dict[str, int]:
     """Transcribe the calls of a job that nobody has finished yet, and commit them.
 
@@ -64,17 +69,20 @@ def run_job(
         settings: how to process.
         done: told of every finished call.
         transcribe: what makes outcomes of calls.
+        began: when this process began to work on the job, on the monotonic clock, where loading models came before.
+        budget_s: worker seconds that are left for it; no call is taken that would exceed them.
 
     Returns:
         how many calls of the job have which outcome, those of earlier attempts included.
 
     Raises:
+        BudgetReached: the budget does not last for the whole job; what was finished is committed.
         RunIncomplete: the job has had all its attempts.
         SettingsError: the models or settings are not those that the run was planned with.
         UsageError: something around the calls is wrong; what was finished is committed.
     """
     require_same_settings(head, models, settings)
-    record = JobRecord(data.storage, head.run_id, number)
+    record = JobRecord(data.storage, head.run_id, number, began)
     if (counts := record.counts()) is not None:
         record.forget()  # a process may have died before it did
         return counts
@@ -84,7 +92,9 @@ def run_job(
     except RunIncomplete:
         _commit_saved(data, head, record, work)
         raise
-    job = _Job(data, head, number, models, settings, record, left, done, transcribe)
+    rtfx = head.quoted_rtfx or settings.run.assumed_rtfx
+    allowance = Allowance(budget_s, settings.run.bytes_per_second, rtfx, time.monotonic() - record.spent_s)
+    job = _Job(data, head, number, models, settings, record, left, done, transcribe, allowance)
     counts = job.run(work)
     record.end(counts)
     return counts
@@ -104,6 +114,7 @@ class _Job:
         left: InFlight,
         done: Done,
         transcribe: Transcribe,
+        allowance: Allowance,
     ) -> None:
         self._data = data
         self._head = head
@@ -115,6 +126,7 @@ class _Job:
         self._suspects = dict.fromkeys(left.suspects)
         self._done = done
         self._transcribe = transcribe
+        self._allowance = allowance
         self._counts: Counter[str] = Counter()
         self._pending: defaultdict[int, list[Change]] = defaultdict(list)
         self._unsaved: list[CallRows] = []
@@ -136,6 +148,7 @@ class _Job:
                     self._commit(planned.shard)
                 elif time.monotonic() - self._saved_at > self._settings.run.checkpoint_every_s:
                     self._save()
+            self._require_budget()
         except UsageError:
             # The run stops here; what is done is done.
             with suppress(CallscribeError):
@@ -149,6 +162,15 @@ class _Job:
             with suppress(CallscribeError):
                 self._record.leave(self._deaths, self._suspects)
         return dict(self._counts)
+
+    def _require_budget(self) -> None:
+        if self._allowance.refused:
+            message = (
+                f"job {self._number} of run {self._head.run_id} has come to the end of the run's budget "
+                "(run.budget_worker_hours, run.budget_money); what is finished is committed. Give it more, and run it "
+                "again: it goes on"
+            )
+            raise BudgetReached(message)
 
     def _unfinished(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
         """What neither the data set nor a checkpoint holds; what a checkpoint holds is pending."""
@@ -199,6 +221,8 @@ class _Job:
         suspects = [planned for planned in rest if planned.call.call_id in self._suspects]
         others = [planned for planned in rest if planned.call.call_id not in self._suspects]
         for planned in suspects:
+            if not self._allowance.takes(planned):
+                return
             self._record.mark(InFlight((planned.call.call_id,), self._deaths, tuple(self._suspects)))
             for change in self._processed([planned]):
                 yield change
@@ -218,12 +242,13 @@ class _Job:
             for outcome in outcomes:
                 planned = taken.pop(outcome.call.call_id)
                 self._flying.pop(outcome.call.call_id, None)
+                self._allowance.done(outcome.call.call_id)
                 self._done(outcome)
                 yield planned, outcome if isinstance(outcome, CopiedAudio) else self._rows(planned, outcome)
 
     def _marked(self, work: Iterable[PlannedCall]) -> Iterator[PlannedCall]:
         """The work, marked as in flight before it is taken, some calls at a time."""
-        calls = iter(work)
+        calls = takewhile(self._allowance.takes, work)
         while block := list(islice(calls, MARKED_CALLS)):
             self._flying.update(dict.fromkeys(planned.call.call_id for planned in block))
             self._record.mark(InFlight(tuple(self._flying), self._deaths))

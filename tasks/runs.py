@@ -22,7 +22,11 @@ from tasks.tables import from_parquet, table_of, to_parquet
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """The head of a run's plan: what it covers and how it is cut; no call and no word is in it."""
+    """The head of a run's plan: what it covers and how it is cut; no call and no word is in it.
+
+    `kind` is `run` or `backfill`; `request` the digest of what a backfill was asked for. What was `quoted` before the
+    run is by the speed of earlier ones.
+    """
 
     run_id: str
     month: str
@@ -49,6 +53,13 @@ class RunHead:
     size_bytes: int = 0
     removed: int = 0
     listed_bytes: int = 0
+    kind: str = "run"
+    request: str = ""
+    other_fingerprints: int = 0
+    quoted_rtfx: float = 0.0
+    quoted_worker_hours: float = 0.0
+    worker_hour_price: float | None = None
+    currency: str = ""
 
 
 def new_run_id(now: datetime | None = None) -> str:

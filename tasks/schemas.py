@@ -6,7 +6,7 @@ Columns are only ever added. Imports pyarrow, as `tasks.tables` does, and no oth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -252,15 +252,66 @@ PLANNED = pa.schema(
         _column("shard", pa.int32(), "shard of the call"),
         _column("attempt", pa.int32(), "try at these bytes, from 1"),
         _column("known_sha256", pa.string(), "digest of bytes that have a good transcript"),
+        _column("fingerprint", pa.string(), "fingerprint of the transcript that it is to get"),
     ]
 )
+
+_PASSAGE = pa.struct(
+    [
+        _column("start", pa.float64(), "when it begins in the new transcript, seconds from the start of the call"),
+        _column("before", pa.string(), "words of the old transcript, normalised; empty where some were added"),
+        _column("after", pa.string(), "words of the new transcript, normalised; empty where some are gone"),
+    ]
+)
+
+
+def _both(name: str, kind: pa.DataType, comment: str) -> tuple[pa.Field, pa.Field]:
+    """A column of the old row, and the same of the new one."""
+    return _column(f"{name}_before", kind, f"{comment}, before"), _column(f"{name}_after", kind, "… after")
+
+
+CHANGES = pa.schema(
+    [
+        _column("call_id", pa.string(), "identity of the call"),
+        _column("run_id", pa.string(), "the backfill"),
+        *_both("transcript_id", pa.string(), "identity of the transcript"),
+        *_both("run_id_of_row", pa.string(), "run that wrote the row"),
+        *_both("outcome", pa.string(), "outcome"),
+        *_both("error_code", pa.string(), "code of the failure"),
+        *_both("bundle", pa.string(), "name of the model bundle"),
+        *_both("fingerprint", pa.string(), "fingerprint of the transcript"),
+        *_both("language", pa.string(), "language of the call"),
+        *_both("words", pa.int32(), "normalised words"),
+        _column("words_kept", pa.int32(), "words of the old transcript that stand in the new one too"),
+        _column("words_replaced", pa.int32(), "words that are others now"),
+        _column("words_lost", pa.int32(), "words that are gone"),
+        _column("words_added", pa.int32(), "words that are new"),
+        _column("word_changes", pa.float64(), "replaced, lost and added words for each old one; null without old ones"),
+        _column("passages", pa.list_(_PASSAGE), "the first passages that changed"),
+        *_both("speakers", pa.list_(pa.string()), "speakers"),
+        _column("words_moved", pa.int32(), "words that were kept and are given to another speaker"),
+        _column("values_lost", pa.list_(pa.string()), "amounts and numbers, dates, times that are gone, by value"),
+        _column("values_added", pa.list_(pa.string()), "… that are new"),
+        *_both("confidence", pa.float64(), "mean word probability, 0 to 1"),
+        *_both("review", pa.bool_(), "whether a person should look"),
+        *_both("uncovered_speech_s", pa.float64(), "speech that no word covers, seconds"),
+        *_both("unsupported_words", pa.int32(), "words without speech under them"),
+        *_both("overlap_s", pa.float64(), "time in which two or more talk, seconds"),
+        *_both("interruptions", pa.int32(), "interruptions"),
+        *_both("longest_silence_s", pa.float64(), "longest time between utterances, seconds"),
+        *_both("words_per_minute", pa.float64(), "words per minute of talk"),
+    ]
+)
+"""What a backfill changed, a row for each call that it did anew."""
 
 CHECKPOINT = CALLS.append(_column("utterances", pa.list_(pa.struct(list(UTTERANCES))), "its rows of `utterances`"))
 
 MAP_COLUMNS = frozenset(field.name for field in CALLS if pa.types.is_map(field.type))
 """Of `calls`: in a row, a map is a list of pairs."""
-SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES}
+SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES, "changes": CHANGES}
 Row = dict[str, Any]
+ArrowSchema: TypeAlias = pa.Schema
+"""For the annotations of those who do not import pyarrow."""
 
 
 def column_rows(name: Table) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -295,6 +296,24 @@ class ModelSettings(Group):
         return value.expanduser()
 
 
+class ListPrice(Group):
+    """What a managed service asks for a minute of audio, in USD, and on which day it did."""
+
+    name: str
+    usd_per_minute: float = Field(ge=0)
+    as_of: date
+
+
+# From public price guides, first tier, batch, without options such as speaker labels or redaction: look them up before
+# you decide by them, and set your own.
+LIST_PRICES = (
+    ListPrice(name="Amazon Transcribe, batch", usd_per_minute=0.024, as_of=date(2026, 11, 26)),
+    ListPrice(name="Google Speech-to-Text V2, standard", usd_per_minute=0.016, as_of=date(2026, 11, 26)),
+    ListPrice(name="OpenAI whisper-1", usd_per_minute=0.006, as_of=date(2026, 11, 26)),
+    ListPrice(name="Deepgram Nova, pre-recorded", usd_per_minute=0.0043, as_of=date(2026, 11, 26)),
+)
+
+
 class RunSettings(Group):
     """How a run is cut into jobs and how often calls are tried."""
 
@@ -311,7 +330,21 @@ class RunSettings(Group):
     worker_hour_price: float | None = Field(
         None, ge=0, description="Price of an hour of one worker (one GPU), for quotes; none is given when unset."
     )
-    currency: str = Field("USD", description="Currency of that price.")
+    currency: str = Field("USD", description="Currency of that price, and of `budget_money`.")
+    budget_worker_hours: float | None = Field(
+        None,
+        gt=0,
+        description="Hours of workers (GPUs) that a run may take; it stops before they are exceeded, and goes on when "
+        "it is given more.",
+    )
+    budget_money: float | None = Field(
+        None, gt=0, description="The same in money, at `worker_hour_price`; the lower of the two counts."
+    )
+    list_prices: tuple[ListPrice, ...] = Field(
+        LIST_PRICES,
+        description="What managed services ask for the same audio, for comparison in quotes: tables of `name`, "
+        "`usd_per_minute` and `as_of` (`[[run.list_prices]]`); none: `[]`. docs/runs.md has those by default.",
+    )
     job_attempts: int = Field(5, ge=1, description="Tries of a job whose process dies.")
     checkpoint_every_s: float = Field(
         300.0,
@@ -325,3 +358,10 @@ class RunSettings(Group):
         description="A run that has not been heard of for so many seconds has died; the next one goes on with it.",
     )
     loader_threads: int = Field(2, ge=1, description="Calls that are fetched and decoded ahead of the models.")
+
+    @model_validator(mode="after")
+    def _money_has_a_price(self) -> RunSettings:
+        if self.budget_money is not None and not self.worker_hour_price:
+            message = "budget_money needs worker_hour_price, by which it becomes worker hours"
+            raise ValueError(message)
+        return self

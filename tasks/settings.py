@@ -182,10 +182,17 @@ def setting_rows() -> list[tuple[str, str, str]]:
         model = cast("type[Group]", group.annotation)
         for name, field in model.model_fields.items():
             default = field.default
-            shown = json.dumps(default) if isinstance(default, tuple) else "" if default is None else str(default)
+            shown = _shown(default)
             shown = shown.replace(platformdirs.user_cache_dir(), "~/.cache")
             rows.append((f"{group_name}.{name}", shown, field.description or ""))
     return rows
+
+
+def _shown(default: object) -> str:
+    """A default as the documentation has it; empty where there is none, and of tables."""
+    if default is None or (isinstance(default, tuple) and any(isinstance(item, Group) for item in default)):
+        return ""
+    return json.dumps(default) if isinstance(default, tuple) else str(default)
 
 
 def _config_file(config: Path | None) -> Path | None:

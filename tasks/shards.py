@@ -9,8 +9,9 @@ from typing import Literal
 
 from tasks.records import PlannedCall
 
-Table = Literal["calls", "utterances"]
+Table = Literal["calls", "utterances", "changes"]
 TABLES: tuple[Table, ...] = ("calls", "utterances")
+"""Those that a commit writes."""
 
 
 def shard_count(monthly_hours: float, hours_per_shard: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,9 @@ from tasks.storage import DirectAccess, FolderAccess
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
     import pyarrow.fs as pafs
+
+ArrowTable: TypeAlias = pa.Table
+"""For the annotations of those who do not import pyarrow."""
 
 _VERSION_KEY = b"callscribe.schema_version"
 _WRITE_KEY = b"callscribe.write_id"
@@ -69,6 +72,11 @@ def write_id_of(content: bytes) -> str:
 def only(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
     """The rows whose column holds one of the values."""
     return table.filter(pc.is_in(table[column], values.combine_chunks()))
+
+
+def among(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
+    """The rows whose column holds one of the values, given as Python strings."""
+    return table.filter(pc.is_in(table[column], pa.array(list(values), table[column].type)))
 
 
 def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:

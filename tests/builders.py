@@ -127,7 +127,7 @@ def call_ref(call_id: str = "call-1", **changes: object) -> CallRef:
 
 def planned_call(call: CallRef | str = "call-1", **changes: object) -> PlannedCall:
     """A first attempt at a call (or at the plain call of that id), in shard 0."""
-    plain = PlannedCall(call_ref(call) if isinstance(call, str) else call, shard=0, attempt=1)
+    plain = PlannedCall(call_ref(call) if isinstance(call, str) else call, shard=0, attempt=1, fingerprint=FINGERPRINT)
     return replace(plain, **changes)
 
 

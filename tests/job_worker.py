@@ -42,13 +42,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def settings_of(folder: Path) -> Settings:
+def settings_of(folder: Path, **run: object) -> Settings:
     """Settings under which everything is small, and a checkpoint follows every call."""
     return load_settings(
         overrides={
             "models": {"bundle": BUNDLE, "folder": str(folder / "models")},
             "transcripts": {"monthly_hours": 3.0, "hours_per_shard": 1.0},
-            "run": {"checkpoint_every_s": 1e-9, "job_hours": 100.0},
+            "run": {"checkpoint_every_s": 1e-9, "job_hours": 100.0, **run},
         }
     )
 

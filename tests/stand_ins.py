@@ -41,12 +41,13 @@ def wav(samples: Samples) -> bytes:
 
 
 class StandInRecognizer:
-    """Hears one marked word on every channel that has sound; cannot hear calls of the cursed length."""
+    """Hears the same words on every channel that has sound, one marked; cannot hear calls of the cursed length."""
 
     calibration = Calibration()
 
-    def __init__(self) -> None:
+    def __init__(self, says: str = f"{SPOKEN} indeed") -> None:
         self.heard = 0
+        self.says = says
 
     def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
         """Hear them."""
@@ -59,7 +60,7 @@ class StandInRecognizer:
             return RuntimeError("the model broke")
         self.heard += 1
         segments = tuple(
-            segment(*words(f"{SPOKEN} indeed", 0.1, channel.track.duration_s - 0.1), channel=index)
+            segment(*words(self.says, 0.1, channel.track.duration_s - 0.1), channel=index)
             for index, channel in enumerate(call.channels)
             if np.abs(channel.track.read()).max() > 0
         )

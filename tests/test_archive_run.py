@@ -22,6 +22,7 @@ from conftest import BUCKET
 from stand_ins import CURSED_S, SPOKEN, StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
 from flows.archive import archive_run
+from flows.backfill import backfill
 from flows.erasure import erase
 from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
@@ -29,7 +30,7 @@ from flows.s3_server import LocalS3Server
 from tasks.active import ActiveMonth
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
 from tasks.dataset import DataSet
-from tasks.errors import RunUnderWay, SettingsError, StorageRefused
+from tasks.errors import BudgetReached, RunUnderWay, SettingsError, StorageRefused
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.reconcile import RunSummary, summary_rows
@@ -513,6 +514,62 @@ def test_a_call_is_erased_by_a_flow(world: World) -> None:
     assert run.summary.accounted
     with pytest.raises(SettingsError, match="write the call_ids there"):
         erase(request, "request 12", transcripts=world.transcripts.uri, overrides=world.overrides())
+
+
+def test_calls_are_done_anew_by_a_flow(world: World) -> None:
+    """By condition, or by a list in the data set; beside a run that holds the month; a dry run does nothing."""
+    for number in range(4):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number, 1.0 + 0.25 * number)))
+    world.run()
+    held = ActiveMonth.take(world.transcripts, MONTH, "another-run", 600.0)
+    given = {"archive": world.archive.uri, "transcripts": world.transcripts.uri}
+    options = given | {"overrides": world.overrides(recognizer={"beam_size": 2})}
+    assert ((), 0) == ((dry := backfill(MONTH, dry_run=True, **options)).runs, dry.changes.calls)
+    some = backfill("2026-09..2026-10", where="duration_s < 1.4", **options)
+    assert [{"transcribed": 2}] == [one.outcomes for one in some.runs]
+    assert (2, 2, 2) == (some.changes.calls, some.runs[0].other_fingerprints, some.runs[0].standing)
+    world.transcripts.put("_control/backfills/today.txt", b"c0\nc3\n")
+    (listed,) = backfill(MONTH, calls="_control/backfills/today.txt", **options).runs
+    assert ({"transcribed": 1}, True) == (listed.outcomes, listed.accounted)
+    certificate = json.loads(world.transcripts.get(f"_runs/{listed.run_id}/certificate.json").data)
+    assert ("backfill", 1) == (certificate["run"]["kind"], certificate["changes"]["calls"])
+    held.end()
+    assert [] == verify(DataSet(world.transcripts)).findings
+    with pytest.raises(SettingsError, match="write the call_ids there"):
+        backfill.fn(MONTH, calls="_control/no-such-list.txt", **options)
+
+
+def test_a_backfill_that_dies_half_way(world: World) -> None:
+    """It is gone on with by the same request, and by no other."""
+    for number in range(4):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
+    world.run()
+    given = {"archive": world.archive.uri, "transcripts": world.transcripts.uri}
+    options = given | {"overrides": world.overrides(recognizer={"beam_size": 2})}
+    with suppress(ConnectionAbortedError), watched_by(Meanwhile(dies_after=2)):
+        backfill(MONTH, **options)
+    dead = max(info.key.split("/")[1] for info in world.transcripts.list("_runs/"))
+    (other,) = backfill(MONTH, where="call_id = 'c3'", **options).runs
+    assert dead < other.run_id
+    assert ({"transcribed": 1}, True) == (other.outcomes, other.accounted)
+    with suppress(ConnectionAbortedError), watched_by(Meanwhile(dies_after=1)):
+        backfill(MONTH, again=True, **options)
+    dead = max(info.key.split("/")[1] for info in world.transcripts.list("_runs/"))
+    done = backfill(MONTH, again=True, **options)
+    assert ([dead], 4) == ([one.run_id for one in done.runs], done.changes.calls)
+    assert [] == [info.key for info in world.transcripts.list("_runs/") if "/previous/" in info.key]
+    assert [] == verify(DataSet(world.transcripts)).findings
+
+
+def test_a_run_at_the_end_of_its_budget(world: World) -> None:
+    """It stops, is certified as it is, and goes on when it is given more."""
+    for number in range(3):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
+    with pytest.raises(BudgetReached, match="goes on"):
+        world.run(run={"budget_worker_hours": 1e-9})
+    (left,) = {info.key.split("/")[1] for info in world.transcripts.list("_runs/")}
+    run = world.run(run={"budget_worker_hours": 1.0})
+    assert (left, {"transcribed": 3}, True) == (run.summary.run_id, run.summary.outcomes, run.summary.accounted)
 
 
 def test_a_month_that_is_larger_than_it_was_cut_for(world: World) -> None:

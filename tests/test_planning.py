@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.dataset import merge_changes
 from tasks.errors import TerminalError, TransientError
 from tasks.planning import KNOWN_COLUMNS, Plan, decide, plan_calls
-from tasks.records import CallRef, PlannedCall
+from tasks.records import CallHints, CallRef, PlannedCall
 from tasks.rows import rows_of
 from tasks.schemas import CALLS, Row
 from tasks.shards import shard_of
@@ -21,6 +21,14 @@ SHARDS = 7
 CALL = call_ref(etag="now")
 TRANSIENT = sorted(TransientError.codes())
 TERMINAL = sorted(error.code for error in TerminalError.__subclasses__())
+
+WANTED = "f1"
+
+
+def wanted(_hints: CallHints) -> str:
+    """The fingerprint that every call would have now."""
+    return WANTED
+
 
 _codes = st.sampled_from([None, *TRANSIENT, *TERMINAL])
 
@@ -98,14 +106,14 @@ def _only_work(plan: Plan) -> PlannedCall:
         (_row(audio_etag="before", outcome="no_speech"), 1, SHA256),
         (_failed("processing_error", 2) | {"audio_sha256": SHA256}, 3, None),
         (_failed("processing_error", 2, "before"), 1, None),
-        (_last_attempt("storage_unavailable", 1), 2, SHA256),
+        (_last_attempt("storage_unavailable", 1), 2, None),
         (_last_attempt("object_changed", 2, "before", audio_etag="long ago"), 1, SHA256),
     ],
 )
 def test_attempt_and_known_bytes(row: Row | None, attempt: int, known_sha256: str | None) -> None:
     """Tries count anew for new bytes; only a good transcript lets its bytes be known."""
-    planned = _only_work(plan_calls([CALL], [row] if row else [], SHARDS, MAX_ATTEMPTS))
-    assert PlannedCall(CALL, shard_of(CALL.call_id, SHARDS), attempt, known_sha256) == planned
+    planned = _only_work(plan_calls([CALL], [row] if row else [], SHARDS, MAX_ATTEMPTS, wanted))
+    assert PlannedCall(CALL, shard_of(CALL.call_id, SHARDS), attempt, known_sha256, WANTED) == planned
 
 
 @given(
@@ -119,7 +127,7 @@ def test_every_call_is_work_or_stands(pairs: list[tuple[str, Row | None]]) -> No
     """The plan counts every call of the inventory once, under one reason or as standing."""
     calls = [call_ref(call_id, etag="now") for call_id, _ in pairs]
     known = [row | {"call_id": call_id} for call_id, row in pairs if row is not None]
-    plan = plan_calls(calls, known, SHARDS, MAX_ATTEMPTS)
+    plan = plan_calls(calls, known, SHARDS, MAX_ATTEMPTS, wanted)
     assert len(calls) == len(plan.work) + plan.standing
     assert len(plan.work) == sum(plan.reasons.values())
     assert len(plan.work) == len({planned.call.call_id for planned in plan.work})
@@ -132,19 +140,19 @@ def test_standing_calls_that_failed() -> None:
     calls = [call_ref(call_id, etag="now") for call_id in ("good", "hopeless", "tried too often", "good once")]
     rows = [_row(), _failed("too_long", 1), _failed("object_vanished", MAX_ATTEMPTS), _last_attempt("too_long", 1)]
     known = [row | {"call_id": call.call_id} for call, row in zip(calls, rows, strict=True)]
-    plan = plan_calls(calls, known, SHARDS, MAX_ATTEMPTS)
+    plan = plan_calls(calls, known, SHARDS, MAX_ATTEMPTS, wanted)
     assert (0, 4, 2) == (len(plan.work), plan.standing, plan.standing_failed)
 
 
 def test_rows_of_other_calls_do_not_matter() -> None:
     """A row whose object is gone from the archive is neither work nor counted."""
-    plan = plan_calls([], [_row()], SHARDS, MAX_ATTEMPTS)
+    plan = plan_calls([], [_row()], SHARDS, MAX_ATTEMPTS, wanted)
     assert Plan(work=(), reasons={}, standing=0, standing_failed=0) == plan
 
 
 def _run(call: CallRef, standing: dict[str, Row], number: int, code: str | None) -> tuple[dict[str, Row], bool]:
     """One run over one call that ends in a failure, or well; the rows after it, and whether there was work."""
-    plan = plan_calls([call], standing.values(), SHARDS, MAX_ATTEMPTS)
+    plan = plan_calls([call], standing.values(), SHARDS, MAX_ATTEMPTS, wanted)
     if not plan.work:
         return standing, False
     planned = _only_work(plan)

@@ -1,5 +1,6 @@
 """What a run would do, said before it does it."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.plan_run import Quote, fingerprints_of, plan_run, quote_rows, quote_run
+from tasks.plan_run import plan_run
+from tasks.quote import Quote, quote_rows, quote_run
+from tasks.reconcile import summary_rows
 from tasks.run_job import run_job
+from tasks.run_models import fingerprints_of
+from tasks.setting_groups import RunSettings
 from tasks.storage import Storage, open_storage
 
 MONTH = "2026-10"
@@ -56,22 +61,45 @@ def test_speed_is_measured_on_earlier_runs(folder: Path) -> None:
     """Of the same models; then there is nothing to do."""
     settings, data = settings_of(folder), DataSet(_open(folder, "transcripts"))
     head = plan_run(data, _open(folder, "archive"), MONTH, settings, fingerprints_of(settings))
-    run_job(data, head, 1, stand_in_models(folder / "models"), settings, lambda _: None)
-    certify(data, head, 0.5)
+    began = time.monotonic() - 5.0  # models were loaded before
+    run_job(data, head, 1, stand_in_models(folder / "models"), settings, lambda _: None, began=began)
+    summary, _ = certify(data, head, 0.5)
+    assert summary.worker_s > 5.0
     quote = _quote(folder)
     assert (0, 3, 1) == (quote.calls, quote.standing, quote.measured_runs)
-    assert pytest.approx(3.0 / 0.5) == quote.rtfx
+    assert pytest.approx(3.0 / summary.worker_s) == quote.rtfx
+    rows = dict(summary_rows(summary))
+    assert f"{summary.worker_s / 3600:,.2f} h (quoted: {head.quoted_worker_hours:,.2f} h)" == rows["worker time"]
+
+
+def test_actual_cost_beside_the_quote(folder: Path) -> None:
+    """Where an hour of a worker has a price."""
+    settings, data = (
+        settings_of(folder, worker_hour_price=3600.0, currency="EUR"),
+        DataSet(_open(folder, "transcripts")),
+    )
+    head = plan_run(data, _open(folder, "archive"), MONTH, settings, fingerprints_of(settings))
+    run_job(data, head, 1, stand_in_models(folder / "models"), settings, lambda _: None)
+    summary, _ = certify(data, head, 0.5)
+    quoted = head.quoted_worker_hours * 3600
+    expected = f"{summary.worker_s:,.2f} EUR (quoted: {quoted:,.2f})"
+    assert expected == dict(summary_rows(summary))["cost at 3600 EUR an hour"]
 
 
 def test_a_quote_for_people() -> None:
     """Hours, the time that some workers need (a job is done by one), and the price where there is one."""
     quote = Quote(MONTH, 1200, 1000, 100.0, 10, 4, 200, {"new": 990, "retry": 10}, 50.0, 3)
-    rows = dict(quote_rows(quote, 4, 2.5, "EUR"))
+    priced = RunSettings(worker_hour_price=2.5, currency="EUR", budget_money=4.0)
+    rows = dict(quote_rows(quote, 4, priced))
     assert "50.0" == rows["RTFx, measured on 3 earlier runs"]
     assert ("2.00 h", "0.50 h") == (rows["hours of one worker"], rows["finished by 4 workers after"])
     assert "5.00 EUR" == rows["cost at 2.5 EUR an hour"]
-    assert "0.20 h" == dict(quote_rows(quote, 99, None, "EUR"))["finished by 99 workers after"]
-    assert not any("cost" in name for name, _ in quote_rows(quote, 4, None, "EUR"))
+    assert "1.60 h, NOT enough: the run would stop before its end" == rows["budget of worker hours"]
+    assert "144.00 USD" == rows["Amazon Transcribe, batch, list price of 2026-11-26"]
+    plain = RunSettings(list_prices=(), budget_worker_hours=2.0)
+    assert "0.20 h" == dict(quote_rows(quote, 99, plain))["finished by 99 workers after"]
+    assert "2.00 h, enough" == dict(quote_rows(quote, 4, plain))["budget of worker hours"]
+    assert not any("cost" in name or "list price" in name for name, _ in quote_rows(quote, 4, plain))
 
 
 def test_on_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

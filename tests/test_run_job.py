@@ -16,8 +16,9 @@ from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.errors import CrashedWorker, RunIncomplete
 from tasks.job_record import InFlight, JobRecord
-from tasks.plan_run import fingerprints_of, plan_run
+from tasks.plan_run import plan_run
 from tasks.run_job import run_job
+from tasks.run_models import fingerprints_of
 from tasks.runs import RunHead, read_head
 from tasks.schemas import UTTERANCES, Row
 from tasks.storage import Storage, open_storage

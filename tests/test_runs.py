@@ -243,7 +243,8 @@ def _play(data: DataSet, fates: list[str]) -> tuple[RunHead, list[list[PlannedCa
     half = len(work) // 2
     jobs = [job for job in (work[:half], work[half:]) if job]
     listed = len(work) + counts.total()
-    return head(jobs=len(jobs), calls=len(work), listed_objects=listed, **counts), jobs
+    old = fates.count("standing_old_settings")
+    return head(jobs=len(jobs), calls=len(work), listed_objects=listed, other_fingerprints=old, **counts), jobs
 
 
 @settings(max_examples=30, deadline=None)

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,10 +39,9 @@ from tasks.devices import Device, usable_cores
 from tasks.diarize import Diarizer
 from tasks.models import Models
 from tasks.pipeline import Fetch
-from tasks.plan_run import Fingerprints, plan_run
+from tasks.plan_run import plan_run
 from tasks.recognize import Recognizer
 from tasks.records import (
-    CallHints,
     CallMetrics,
     CallRef,
     CopiedAudio,
@@ -55,6 +54,7 @@ from tasks.records import (
     Word,
 )
 from tasks.run_job import fingerprint_of, run_job
+from tasks.run_models import Fingerprints
 from tasks.settings import Settings, load_settings
 from tasks.storage import ObjectInfo, Storage, open_storage
 from tasks.storage_file import FileStorage
@@ -260,8 +260,8 @@ def measure(calls: int, uri: str, shard_hours: float, job_hours: float) -> Cost:
         models.bundle.name,
         models.bundle.digest,
         models.device.compute_type,
-        plain=fingerprint_of(settings, models, settings.archive.hints()),
-        without_hints=fingerprint_of(settings, models, CallHints()),
+        settings.archive.hints(),
+        cache(partial(fingerprint_of, settings, models)),
     )
     archive = ListedArchive(Path.cwd().as_uri())
     archive.calls = calls

@@ -1,0 +1,105 @@
+"""What stood of the calls that a backfill does anew, kept so that it can be compared with what comes.
+
+Under `_runs/<run_id>/previous/`, a file for each table and shard, in the tables' own schemas. They are written when the
+backfill is planned, and removed when it has been compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+from tasks.dataset import DataSet
+from tasks.errors import ObjectVanished, StorageRefused
+from tasks.schemas import SCHEMAS, Row
+from tasks.shards import Table, shard_name
+from tasks.storage import Storage
+from tasks.tables import ArrowTable, among, from_parquet, to_parquet, without
+
+# Rows that are Python objects at a time.
+_BATCH_ROWS = 2000
+
+
+def keep_previous(data: DataSet, run_id: str, month: str, shard: int, call_ids: Sequence[str]) -> None:
+    """Keep the rows of some calls of a shard as they stand.
+
+    A call that is erased meanwhile is in them no more: the tombstones are read again after every write, and whoever
+    erases looks here after writing them.
+
+    Args:
+        data: the data set.
+        run_id: the backfill.
+        month: `YYYY-MM`.
+        shard: its number.
+        call_ids: the calls, which have a row.
+    """
+    shards = data.shards(month) or 1
+    both = data.read_both(month, shard, shards)
+    tables = {name: among(table, "call_id", call_ids) for name, table in both.items()}
+    erased = data.erased(month, shard, shards)
+    while True:
+        for name, table in tables.items():
+            data.storage.put(_key(run_id, name, shard, shards), to_parquet(without(table, "call_id", erased)))
+        if (now := data.erased(month, shard, shards)) == erased:
+            return
+        erased = now
+
+
+def kept_shards(storage: Storage, run_id: str) -> list[tuple[int, int]]:
+    """The shards of which something is kept, as (number, of how many)."""
+    keys = (info.key for info in storage.list(_key_prefix(run_id)) if "/calls-" in info.key)
+    return sorted(_shard_of_key(key) for key in keys)
+
+
+def previous_rows(storage: Storage, run_id: str, name: Table, shard: int, shards: int) -> Iterator[Row]:
+    """The rows that are kept of one shard of a table, in its order.
+
+    Raises:
+        StorageRefused: they cannot be read.
+    """
+    key = _key(run_id, name, shard, shards)
+    try:
+        table = from_parquet(storage.get(key).data, SCHEMAS[name])
+    except ObjectVanished:
+        return
+    except ValueError as error:
+        message = f"{storage.object_uri(key)} is not the Parquet file that was written: {error}"
+        raise StorageRefused(message) from error
+    yield from rows_of_table(table)
+
+
+def rows_of_table(table: ArrowTable) -> Iterator[Row]:
+    """The rows of a table, in order, few of them as Python objects at a time."""
+    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
+        yield from batch.to_pylist()
+
+
+def by_call(utterances: Iterator[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The utterances of each call, of rows that come call by call."""
+    for call_id, rows in groupby(utterances, itemgetter("call_id")):
+        yield call_id, list(rows)
+
+
+def forget_previous(storage: Storage, run_id: str) -> None:
+    """Remove what is kept of a backfill."""
+    for info in list(storage.list(_key_prefix(run_id))):
+        storage.delete(info.key)
+
+
+def table_of_key(key: str) -> Table:
+    """Which table an object of this folder holds rows of."""
+    return "calls" if key.rpartition("/")[2].startswith("calls-") else "utterances"
+
+
+def _key_prefix(run_id: str) -> str:
+    return f"_runs/{run_id}/previous/"
+
+
+def _key(run_id: str, name: Table, shard: int, shards: int) -> str:
+    return f"{_key_prefix(run_id)}{name}-{shard_name(shard, shards)}.parquet"
+
+
+def _shard_of_key(key: str) -> tuple[int, int]:
+    _, _, shard, _, shards = key.rpartition("/")[2].removesuffix(".parquet").split("-")
+    return int(shard), int(shards)

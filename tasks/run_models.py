@@ -1,0 +1,61 @@
+"""With what a run works: known before any model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+
+from tasks.bundles import open_bundle
+from tasks.calibration import load_calibration, recognizer_digest
+from tasks.devices import compute_type_for
+from tasks.fingerprint import fingerprint
+from tasks.planning import Wanted
+from tasks.records import CallHints
+from tasks.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """With what a run works: the bundle, and the fingerprints of its settings.
+
+    Attributes:
+        bundle: name of the bundle.
+        bundle_digest: of all its files.
+        compute_type: of the recogniser.
+        hints: the archive's own, which most calls have.
+        of: the fingerprint of a call with some hints.
+    """
+
+    bundle: str
+    bundle_digest: str
+    compute_type: str
+    hints: CallHints
+    of: Wanted
+
+    @property
+    def plain(self) -> str:
+        """Fingerprint with the archive's own hints."""
+        return self.of(self.hints)
+
+    @property
+    def without_hints(self) -> str:
+        """Fingerprint of the settings alone."""
+        return self.of(CallHints())
+
+
+def fingerprints_of(settings: Settings) -> Fingerprints:
+    """With what this machine would work, before any model is loaded.
+
+    Raises:
+        BundleError: the bundle is missing or not whole.
+    """
+    bundle = open_bundle(settings.models.folder, settings.models.bundle)
+    compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+    calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
+    return Fingerprints(
+        bundle=bundle.name,
+        bundle_digest=bundle.digest,
+        compute_type=compute_type,
+        hints=settings.archive.hints(),
+        of=cache(partial(fingerprint, settings, bundle.digest, compute_type, calibration=calibration)),
+    )
