@@ -18,7 +18,7 @@ from tasks.budget import budget_of
 from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.errors import BudgetReached, CallscribeError, LeaseLost, RunIncomplete, SettingsError
-from tasks.inventory import month_prefix
+from tasks.inventory import archive_of
 from tasks.job_record import worker_seconds
 from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
@@ -93,7 +93,7 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         head = _planned(place, active, selection, started)
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)
         if not head.listed_objects:
-            nothing = f"{place.source.uri}/{month_prefix(settings.archive.key_template, month)}"
+            nothing = archive_of(place.source, month, settings.archive)
             watcher().note(f"nothing lies under {nothing}")
         _warn_of_large_shards(head, settings)
         watcher().planned(head.calls, head.size_bytes)

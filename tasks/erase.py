@@ -19,7 +19,7 @@ from tasks.certificates import append, package_versions
 from tasks.dataset import DataSet
 from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
-from tasks.inventory import month_prefix, read_archive, template_pattern
+from tasks.inventory import archive_of, read_archive
 from tasks.previous import table_of_key
 from tasks.records import CallRef
 from tasks.runs import find_head
@@ -100,15 +100,14 @@ def erase_calls(
     for one, erased in result.erased.items():
         in_month = frozenset(erased)
         say(f"looking through the runs of {one}")
-        keys += _erase_from_runs(data.storage, one, in_month, settings)
+        keys += _erase_from_runs(data.storage, one, in_month)
         changes = [info.key for info in data.storage.list(f"changes/month={one}/")]
         keys += [key for key in changes if _filter_parquet(data.storage, key, CHANGES, in_month)]
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
             if not recordings.get(one):
-                prefix = month_prefix(settings.key_template, one)
-                result.kept[f"{archive.uri}/{prefix}"] = "no recording of these calls lies there"
+                result.kept[archive_of(archive, one, settings)] = "no recording of these calls lies there"
     for key in keys:
         uri = data.storage.object_uri(key)
         result.rewritten.append(uri)
@@ -182,7 +181,7 @@ def _require_free(
             raise CallHeld(message)
 
 
-def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], settings: ArchiveSettings) -> list[str]:
+def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str]) -> list[str]:
     """Rewrite what runs keep of a month, without some calls; the keys of what was rewritten or removed.
 
     Also of runs that were never planned to the end.
@@ -205,7 +204,7 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], set
         elif kind == "in_flight":
             done = _filter_in_flight(storage, info.key, call_ids)
         elif kind == "unplanned.jsonl":
-            done = _filter_unplanned(storage, info.key, call_ids, settings.key_template)
+            done = _filter_unplanned(storage, info.key, call_ids)
         else:
             done = False
         if done:
@@ -262,21 +261,15 @@ def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> b
     return True
 
 
-def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str], template: str) -> bool:
+def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
     """Rewrite the list of what is no call of its own without the lines of some calls."""
-    pattern = template_pattern(template)
-
-    def is_of(line: Mapping[str, str | None]) -> bool:
-        match = pattern.fullmatch(line.get("key") or "")
-        return (line.get("call_id") or (match and match["call_id"])) in call_ids
-
     while True:
         try:
             stored = storage.get(key)
         except ObjectVanished:
             return False
         lines = stored.data.decode().splitlines(keepends=True)
-        rest = [line for line in lines if not is_of(json.loads(line))]
+        rest = [line for line in lines if json.loads(line).get("call_id") not in call_ids]
         if len(rest) == len(lines):
             return False
         try:

@@ -1,29 +1,27 @@
-"""What is in the archive for a month: a listing under the month's prefix, each key read by the key template."""
+"""What is in the archive for a month: by a listing under the month's prefix, each key read, or by a manifest."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from tasks.errors import SettingsError
-from tasks.records import CallHints, CallRef
+from tasks.keys import KeyReader
+from tasks.manifest import ManifestRow, in_zone, month_of, read_manifest
+from tasks.records import CallRef
 from tasks.setting_groups import ArchiveSettings
-from tasks.storage import ObjectInfo, Storage
+from tasks.storage import Storage
 
-_FIELD = re.compile(r"\{(\w+)\}")
-_PATTERNS = {
-    "year": r"[0-9]{4}",
-    "month": r"[0-9]{2}",
-    "day": r"[0-9]{2}",
-    "hour": r"[0-9]{2}",
-    "minute": r"[0-9]{2}",
-    "second": r"[0-9]{2}",
-    "ext": r"[^./]+",
-}
+# Objects of a manifest that the store is asked for at once.
+HEADS_AT_ONCE = 16
+
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
@@ -80,19 +78,97 @@ def months_between(months: str) -> list[str]:
 
 
 def read_archive(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
-    """List a month of the archive: each call with its key, and None with each key that the template cannot read.
+    """What a month of the archive holds: each call with its key, and None with each key that cannot be read.
+
+    By listing it, or by a manifest where there is one; then also None with the place of each row that is no call, or
+    names an object outside of the archive. A call whose object is not there has no ETag.
 
     Raises:
+        SettingsError: the manifest cannot be read.
         StorageRefused: the archive cannot be listed.
     """
-    pattern = template_pattern(settings.key_template)
+    if settings.manifest:
+        yield from _by_manifest(storage, month, settings, settings.manifest)
+        return
+    reader = KeyReader(settings)
     hints = settings.hints()
-    for info in storage.list(month_prefix(settings.key_template, month)):
-        match = pattern.fullmatch(info.key) if _is_text(info.key) else None
-        if match is None:
+    for info in storage.list(reader.prefix(month)):
+        read = reader.read(info.key)
+        if read is None:
             yield None, info.key
-        elif f"{match['year']}-{match['month']}" == month:
-            yield _call(storage, info, match.groupdict(), month, hints, settings.timezone), info.key
+        elif read.month == month:
+            call = CallRef(
+                call_id=read.call_id,
+                month=month,
+                key=info.key,
+                uri=storage.object_uri(info.key),
+                etag=info.etag,
+                size_bytes=info.size_bytes,
+                started_at=read.started_at,
+                hints=hints,
+                attributes=read.attributes,
+            )
+            yield call, info.key
+
+
+def _by_manifest(
+    storage: Storage, month: str, settings: ArchiveSettings, uri: str
+) -> Iterator[tuple[CallRef | None, str]]:
+    filled = uri.replace("{year}", month[:4]).replace("{month}", month[5:])
+    folder, _, key = filled.rpartition("/")
+    timezone = ZoneInfo(settings.timezone)
+    own_month = month if filled != uri else None
+
+    def read(item: tuple[str, ManifestRow | None]) -> tuple[CallRef | None, str] | None:
+        place, row = item
+        where = month_of(row, own_month, timezone) if row else None
+        if row is None or where is None:
+            return None, place
+        if where != month:
+            return None  # its turn comes with its month
+        inside = _key_of(row.uri, storage)
+        return (None, place) if inside is None else (_described(storage, row, inside, month, settings), inside)
+
+    rows = read_manifest(storage.beside(folder), key)
+    with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+        while block := list(islice(rows, HEADS_AT_ONCE * 8)):
+            yield from (found for found in pool.map(read, block) if found is not None)
+
+
+def _described(storage: Storage, row: ManifestRow, key: str, month: str, settings: ArchiveSettings) -> CallRef:
+    """A row as a call; the store is asked for what it does not say of the object."""
+    etag, size_bytes = row.etag, row.size_bytes
+    if etag is None or size_bytes is None:
+        info = storage.head(key)
+        etag, size_bytes = (info.etag, info.size_bytes) if info else ("", 0)
+    started_at = in_zone(row.started_at, ZoneInfo(settings.timezone)) if row.started_at else None
+    return CallRef(
+        call_id=row.call_id,
+        month=month,
+        key=key,
+        uri=storage.object_uri(key),
+        etag=etag,
+        size_bytes=size_bytes,
+        started_at=started_at,
+        hints=row.hints(settings.hints()),
+        attributes=row.attributes,
+    )
+
+
+def _key_of(uri: str, storage: Storage) -> str | None:
+    """The key of an object by its URI, or as it is; None where it lies outside of the archive."""
+    if "://" not in uri:
+        return uri
+    prefix = f"{storage.uri}/"
+    if not uri.startswith(prefix):
+        return None
+    key = uri.removeprefix(prefix)
+    return unquote(key) if uri.startswith("file:") else key
+
+
+def archive_of(storage: Storage, month: str, settings: ArchiveSettings) -> str:
+    """Where the calls of a month are looked for, for people."""
+    return settings.manifest or f"{storage.uri}/{KeyReader(settings).prefix(month)}"
 
 
 def group_calls(month: str, calls: Iterable[CallRef]) -> Inventory:
@@ -108,72 +184,10 @@ def group_calls(month: str, calls: Iterable[CallRef]) -> Inventory:
     )
 
 
-def month_prefix(template: str, month: str) -> str:
-    """What every key of a month begins with: the template up to its first field that the month does not fix."""
-    year, _, number = month.partition("-")
-    filled = template.replace("{year}", year).replace("{month}", number)
-    return filled.partition("{")[0]
-
-
-def template_pattern(template: str) -> re.Pattern[str]:
-    """The regular expression that reads keys by a key template; every field is a named group.
-
-    A field that is used twice must read the same twice.
-    """
-    parts: list[str] = []
-    seen: set[str] = set()
-    position = 0
-    for match in _FIELD.finditer(template):
-        parts.append(re.escape(template[position : match.start()]))
-        name = match[1]
-        parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{_PATTERNS.get(name, '[^/]+')})")
-        seen.add(name)
-        position = match.end()
-    parts.append(re.escape(template[position:]))
-    return re.compile("".join(parts))
-
-
-def _is_text(key: str) -> bool:
-    """Whether a key is Unicode: a folder may hold names in an old encoding, which no table and no hash can take."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _call(
-    storage: Storage, info: ObjectInfo, fields: dict[str, str], month: str, hints: CallHints, timezone: str
-) -> CallRef:
-    known = {*_PATTERNS, "call_id"}
-    return CallRef(
-        call_id=fields["call_id"],
-        month=month,
-        key=info.key,
-        uri=storage.object_uri(info.key),
-        etag=info.etag,
-        size_bytes=info.size_bytes,
-        started_at=_started_at(fields, timezone),
-        hints=hints,
-        attributes={name: value for name, value in fields.items() if name not in known},
-    )
-
-
-def _started_at(fields: dict[str, str], timezone: str) -> datetime | None:
-    """When the call began, where the key says it to the minute; a bare day is not a time."""
-    if not {"day", "hour", "minute"} <= fields.keys():
-        return None
-    clock = f"{fields['hour']}:{fields['minute']}:{fields.get('second', '00')}"
-    try:
-        naive = datetime.fromisoformat(f"{fields['year']}-{fields['month']}-{fields['day']}T{clock}")
-    except ValueError:
-        return None
-    return naive.replace(tzinfo=ZoneInfo(timezone))
-
-
 def duplicate_message(group: Iterable[CallRef]) -> str:
     """What the row of a call_id that several objects claim says."""
     keys = ", ".join(call.key for call in group)
     return (
-        f"several objects claim this call_id, so none was transcribed: {keys}; tell them apart by archive.key_template"
+        f"several objects claim this call_id, so none was transcribed: {keys}; tell them apart by "
+        "archive.call_id_template, or correct the manifest"
     )

@@ -44,7 +44,7 @@ def load(attempt: Attempt, fetch: Fetch, decoders: DecoderPool, settings: Settin
     started = time.monotonic()
     attempt.scratch.mkdir()
     call = attempt.planned.call
-    if call.size_bytes == 0:
+    if call.size_bytes == 0 and call.etag:  # without an ETag, it was not there when it was listed
         message = "the object is empty (0 bytes)"
         raise EmptyObject(message)
     if call.size_bytes > settings.archive.max_bytes:

@@ -337,7 +337,7 @@ def require_same_settings(head: RunHead, models: Models, settings: Settings) -> 
 
 def _fetch(archive: Storage, settings: Settings, call: CallRef, path: Path) -> None:
     try:
-        archive.download(call.key, path, if_match=call.etag, max_bytes=settings.archive.max_bytes)
+        archive.download(call.key, path, if_match=call.etag or None, max_bytes=settings.archive.max_bytes)
     except StorageRefused as error:
         archive.check()  # the whole archive is refused: stop the run
         raise ObjectRefused(error.message) from error

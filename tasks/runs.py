@@ -132,7 +132,7 @@ def write_unplanned(
 ) -> None:
     """Name every object that is not a call, and every call that has no object: nothing where there is neither.
 
-    JSON lines of `reason`, and of `key` and `etag`, or `call_id` where the object is gone.
+    JSON lines of `reason`, and, as far as they are known, of `call_id`, `key` and `etag`.
 
     Args:
         storage: of the data set.
@@ -142,7 +142,9 @@ def write_unplanned(
         removed: call_ids whose object is no longer in the archive.
     """
     lines: list[dict[str, str | None]] = [
-        {"key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"} for group in ambiguous for call in group
+        {"call_id": call.call_id, "key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"}
+        for group in ambiguous
+        for call in group
     ]
     lines += [{"key": key, "etag": None, "reason": "key_not_understood"} for key in unmatched]
     lines += [{"call_id": call_id, "reason": "removed_from_archive"} for call_id in removed]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tasks.decoder import DecoderLimits
 from tasks.decoding import RawEncoding, RawFormat
+from tasks.keys import braced, fields_of
 from tasks.records import CallHints
 from tasks.storage import StorageOptions
 
@@ -33,6 +34,26 @@ class ArchiveSettings(Group):
         "{year}/{month}/{day}/{call_id}.{ext}",
         description="How keys are built; fields: year, month, day, call_id, ext, and any other name, which is kept "
         "as an attribute of the call.",
+    )
+    key_pattern: str | None = Field(
+        None,
+        description="Regular expression (Python's) that reads whole keys instead of the template; named groups: year, "
+        "month, call_id, and any other.",
+    )
+    key_prefix: str = Field(
+        "",
+        description="With `key_pattern`: what the keys of a month begin with, such as `{year}/{month}/`; when empty, "
+        "every run lists the whole archive.",
+    )
+    call_id_template: str = Field(
+        "{call_id}",
+        description="How the identity of a call is built from the fields of its key, where a recorder uses ids again: "
+        "`{year}{month}{day}-{call_id}`.",
+    )
+    manifest: str | None = Field(
+        None,
+        description="URI of a list of the calls (Parquet, CSV or JSON lines) that is read instead of listing the "
+        "archive; may hold `{year}` and `{month}`.",
     )
     timezone: str = Field("UTC", description="Time zone in which the archive's months and days are counted.")
     language: str | None = Field(
@@ -122,11 +143,42 @@ class ArchiveSettings(Group):
     def _template_names_the_call(cls, value: str) -> str:
         missing = [name for name in ("year", "month", "call_id") if f"{{{name}}}" not in value]
         if missing:
-            message = f"must hold {', '.join('{' + name + '}' for name in missing)}"
+            message = f"must hold {braced(missing)}"
             raise ValueError(message)
-        odd = [name for name in re.findall(r"\{(.*?)\}", value) if not name.isidentifier()]
-        if odd:
-            message = f"fields are named by letters, digits and _, not {', '.join('{' + name + '}' for name in odd)}"
+        fields_of(value)
+        return value
+
+    @field_validator("key_pattern")
+    @classmethod
+    def _pattern_names_the_call(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as error:
+            message = f"is no regular expression: {error}"
+            raise ValueError(message) from error
+        missing = [name for name in ("year", "month", "call_id") if name not in groups]
+        if missing:
+            message = f"must have the named groups {', '.join(f'(?P<{name}>…)' for name in missing)}"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _call_ids_are_of_fields(self) -> ArchiveSettings:
+        fields = fields_of(self.call_id_template)
+        known = re.compile(self.key_pattern).groupindex if self.key_pattern else fields_of(self.key_template)
+        unknown = [name for name in fields if name not in known]
+        if unknown or "call_id" not in fields:
+            message = f"call_id_template must hold {{call_id}}, and only fields of the keys, not {braced(unknown)}"
+            raise ValueError(message)
+        return self
+
+    @field_validator("manifest")
+    @classmethod
+    def _manifest_is_a_uri(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("s3://", "file:///")):
+            message = "must be a URI: s3://bucket/key or file:///path"
             raise ValueError(message)
         return value
 

@@ -104,6 +104,10 @@ class Storage(ABC):
         """Return what another library needs to open the same place without us."""
 
     @abstractmethod
+    def beside(self, uri: str) -> "Storage":
+        """Open another place, reached as this one is where it is of the same kind."""
+
+    @abstractmethod
     def check(self) -> None:
         """Make sure that the bucket or folder exists and may be listed.
 

@@ -27,7 +27,16 @@ from tasks.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from tasks.storage import FolderAccess, ObjectInfo, Storage, StoredObject, require_range, require_size, write_whole
+from tasks.storage import (
+    FolderAccess,
+    ObjectInfo,
+    Storage,
+    StoredObject,
+    open_storage,
+    require_range,
+    require_size,
+    write_whole,
+)
 
 _OURS = ".callscribe."
 """What the names of our own files start with; no key may have a part like that."""
@@ -54,6 +63,10 @@ class FileStorage(Storage):
     def __init__(self, uri: str) -> None:
         self._root = _folder_of(uri)
         self.uri = self._root.as_uri()
+
+    def beside(self, uri: str) -> Storage:
+        """Open another place."""
+        return open_storage(uri)
 
     def object_uri(self, key: str) -> str:
         """Return the full URI of an object, percent-encoded."""

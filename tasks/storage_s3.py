@@ -34,6 +34,7 @@ from tasks.storage import (
     Storage,
     StorageOptions,
     StoredObject,
+    open_storage,
     require_range,
     require_size,
     write_whole,
@@ -83,6 +84,10 @@ class S3Storage(Storage):
             self._session = boto3.session.Session(region_name=options.region)
             self._client = _connect(self._session, options)
         self._place = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
+
+    def beside(self, uri: str) -> Storage:
+        """Open another place, by the same options."""
+        return open_storage(uri, self._options)
 
     def object_uri(self, key: str) -> str:
         """Return the full URI of an object, nothing encoded, as the AWS command line and DuckDB read it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
@@ -56,6 +57,27 @@ def from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
             for field in schema
         ]
         return pa.Table.from_arrays(columns, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def parquet_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
+    """The columns of a Parquet file that somebody else wrote, and its rows, few of them at a time.
+
+    Raises:
+        ValueError: it is not Parquet, or is damaged; also while rows are taken.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from error
+    return file.schema_arrow.names, _rows_of_file(file)
+
+
+def _rows_of_file(file: pq.ParquetFile) -> Iterator[Row]:
+    try:
+        for batch in file.iter_batches(batch_size=2000):
+            yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error
 

@@ -69,6 +69,10 @@ class SteppedStorage(Storage):
         self._before = before
         self._after = after
 
+    def beside(self, uri: str) -> Storage:
+        """Open another place."""
+        return self._inner.beside(uri)
+
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write through, with a word before and one after."""
         self.puts += 1

@@ -21,10 +21,9 @@ from tasks.errors import SettingsError, StorageRefused
 from tasks.inventory import (
     check_month,
     duplicate_message,
-    month_prefix,
     previous_month,
-    template_pattern,
 )
+from tasks.keys import month_prefix, template_pattern
 from tasks.listing import WAITING_CALLS, ListedMonth
 from tasks.records import CallHints, CallRef
 from tasks.setting_groups import ArchiveSettings
@@ -352,7 +351,7 @@ def test_duplicates_are_named() -> None:
     """The sentence says which objects claim the call_id, and what to do."""
     message = duplicate_message([call_ref("c", key="2026/10/01/c.wav"), call_ref("c", key="2026/10/02/c.mp3")])
     assert "2026/10/01/c.wav, 2026/10/02/c.mp3" in message
-    assert "archive.key_template" in message
+    assert "archive.call_id_template" in message
 
 
 _parts = st.tuples(st.sampled_from(["01", "02", "3"]), st.sampled_from("ab"), st.sampled_from([".wav", ".mp3", ""]))

@@ -341,8 +341,8 @@ def test_what_is_no_call_is_named(storage: Storage) -> None:
     write_unplanned(storage, NOW, [group], ["README"], ["gone"])
     lines = storage.get(f"_runs/{NOW}/unplanned.jsonl").data.decode().splitlines()
     assert [
-        {"key": "a", "etag": "1", "reason": "ambiguous_call_id"},
-        {"key": "b", "etag": "2", "reason": "ambiguous_call_id"},
+        {"call_id": "twice", "key": "a", "etag": "1", "reason": "ambiguous_call_id"},
+        {"call_id": "twice", "key": "b", "etag": "2", "reason": "ambiguous_call_id"},
         {"key": "README", "etag": None, "reason": "key_not_understood"},
         {"call_id": "gone", "reason": "removed_from_archive"},
     ] == [json.loads(line) for line in lines]
