@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
+from tasks.conditional import put_surely
+from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused
 from tasks.records import CopiedAudio
 from tasks.rows import CallRows
 from tasks.schemas import CALLS, SCHEMAS, Row
@@ -73,7 +74,7 @@ class DataSet:
         """Decide, once and for ever, into how many shards a month is split; returns what was decided first."""
         content = json.dumps({"month": month, "shards": shards}).encode()
         try:
-            self.storage.put(_layout_key(month), content, if_none_match=True)
+            put_surely(self.storage, _layout_key(month), content, None)
         except PreconditionFailed:
             decided = self.shards(month)
             if decided is None:
@@ -212,16 +213,7 @@ class DataSet:
         key = object_key(name, month, shard, shards)
         write_id = secrets.token_hex(16)
         content = to_parquet(table, write_id)
-        try:
-            return self.storage.put(key, content, if_match=etag, if_none_match=etag is None)
-        except (PreconditionFailed, StorageUnavailable):
-            try:
-                found = self.storage.get(key)
-            except ObjectVanished:
-                found = None
-            if found is None or write_id_of(found.data) != write_id:
-                raise
-            return found.info.etag
+        return put_surely(self.storage, key, content, etag, lambda found: write_id_of(found) == write_id)
 
 
 def tombstone_key(month: str, shard: int, shards: int) -> str:

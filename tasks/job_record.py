@@ -12,10 +12,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
+from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
 from tasks.rows import CallRows
 from tasks.schemas import CHECKPOINT
@@ -53,6 +55,7 @@ class JobRecord:
         self._run = f"_runs/{run_id}"
         self._name = f"job-{job:04d}"
         self._what = f"job {job} of run {run_id}"
+        self._process = secrets.token_hex(8)
         self._saved = 0
         self.attempt = 0
 
@@ -140,17 +143,16 @@ class JobRecord:
         self._remove([*self._checkpoint_keys(), self._in_flight_key])
 
     def _begun(self) -> bool:
-        """Whether the attempt is ours; a write of ours that only its answer was lost of is another one's to us."""
+        """Whether the attempt is ours."""
         try:
-            self._storage.put(self._attempt_key, self._attempt_content(orderly=False), if_none_match=True)
+            put_surely(self._storage, self._attempt_key, self._attempt_content(orderly=False), None)
         except PreconditionFailed:
             return False
         return True
 
-    @staticmethod
-    def _attempt_content(*, orderly: bool) -> bytes:
+    def _attempt_content(self, *, orderly: bool) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return json.dumps({"at": now, "orderly": orderly}).encode()
+        return json.dumps({"at": now, "orderly": orderly, "process": self._process}).encode()
 
     @property
     def _attempt_key(self) -> str:

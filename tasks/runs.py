@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
+from tasks.conditional import put_surely
+from tasks.errors import ObjectVanished, SettingsError
 from tasks.records import CallRef, PlannedCall
 from tasks.rows import planned_calls, planned_rows
 from tasks.schemas import PLANNED
@@ -149,12 +150,8 @@ def _part_key(run_id: str, number: int) -> str:
 
 
 def _put_new(storage: Storage, key: str, content: bytes) -> None:
-    """Write an object that is not there yet; a write of ours that only its answer was lost of is recognised."""
-    try:
-        storage.put(key, content, if_none_match=True)
-    except PreconditionFailed:
-        if storage.get(key).data != content:
-            raise
+    """Write an object that is not there yet."""
+    put_surely(storage, key, content, None)
 
 
 def _json(value: object) -> bytes:
