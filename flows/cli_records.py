@@ -1,4 +1,4 @@
-"""The commands about what is kept of calls: `verify`, `erase` and `hold`."""
+"""The commands about what is kept of calls: `verify`, `mend`, `erase` and `hold`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def verify(
 ) -> None:
     """Hold the data set against its certificates: every transcript that was certified must stand as it was written.
 
-    Exit code 9 says that something is missing, altered or unreadable, and names it; `callscribe run` over the month
-    does what is missing again.
+    Exit code 9 says that something is missing, altered or unreadable, and names it. `callscribe run` over the month
+    does what is missing again; `callscribe mend` takes out what is altered or unreadable, so that it is missing.
 
     Example: `callscribe verify --month 2026-10 --transcripts s3://transcripts`
     """
@@ -48,6 +48,53 @@ def verify(
     if result.findings:
         message = f"the data set is not as it was certified: {len(result.findings):,} findings"
         raise NotAsCertified(message)
+
+
+def mend(
+    month: Annotated[str, typer.Option(help="Month, YYYY-MM.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    archive: Annotated[str | None, typer.Option(help="URI of the archive.", show_default=False)] = None,
+    transcripts: TranscriptsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take out of a month what `callscribe verify` finds wrong in it, so that `callscribe run` does it again.
+
+    Objects that cannot be read are emptied: where the bucket keeps versions, restore the good one instead. A row whose
+    recording is no longer in the archive is kept as it is. A certificate says what was taken out.
+
+    Example: `callscribe mend --month 2026-10 --archive s3://calls --transcripts s3://transcripts`
+    """
+    from flows.console import finding_line, pairs_table
+    from tasks.dataset import DataSet
+    from tasks.errors import NotAsCertified, SettingsError
+    from tasks.inventory import check_month
+    from tasks.mend import mend as mend_month
+    from tasks.mend import mending_rows
+    from tasks.storage import open_storage
+
+    check_month(month)
+    settings = load_settings(config, {"archive": {"uri": archive}})
+    if not settings.archive.uri:
+        message = "archive.uri is not set; give --archive, or set it in callscribe.toml or the environment"
+        raise SettingsError(message)
+    storage = transcripts_of(config, transcripts)
+    if not yes:
+        typer.confirm(f"Take what is wrong with {month} out of {storage.uri}?", abort=True)
+    source = open_storage(settings.archive.uri, settings.storage.options())
+    source.check()
+    with errors.status("reading the certificates") as status:
+        result = mend_month(DataSet(storage), month, source, settings.archive, lambda text: status.update(escape(text)))
+    console.print(pairs_table(mending_rows(result)))
+    for finding in result.left[:MAX_FINDINGS]:
+        console.print(finding_line(finding))
+    if result.left or result.kept:
+        message = (
+            f"{len(result.left) + result.kept:,} findings cannot be mended by doing calls again; restore what they "
+            "name, and then run the month"
+        )
+        raise NotAsCertified(message)
+    console.print(f"now run the month again: callscribe run --month {month}", soft_wrap=True)
 
 
 def erase(

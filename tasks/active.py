@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from tasks.conditional import put_surely
 from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
 from tasks.storage import Storage
 
@@ -170,11 +171,21 @@ class ActiveMonth:
                 state=state or self._lease.state,
             )
             try:
-                self._etag = _write(self._storage, self.month, self._kind, lease, self._etag)
+                self._etag = self._replace(lease)
             except PreconditionFailed as error:
                 message = f"another process has taken over the {self._kind} of {self.month}; this one stops"
                 raise LeaseLost(message) from error
             self._lease = lease
+
+    def _replace(self, lease: Lease) -> str:
+        """Write a lease over ours, also where the store had told us a wrong ETag of it."""
+        try:
+            return _write(self._storage, self.month, self._kind, lease, self._etag)
+        except PreconditionFailed:
+            found = _read(self._storage, self.month, self._kind)
+            if found is None or found[0] != self._lease:
+                raise
+            return _write(self._storage, self.month, self._kind, lease, found[1])
 
     def _give_back(self, state: Literal["free", "ended"]) -> None:
         try:
@@ -213,14 +224,7 @@ def _read(storage: Storage, month: str, kind: Kind) -> tuple[Lease, str] | None:
 
 def _write(storage: Storage, month: str, kind: Kind, lease: Lease, etag: str | None) -> str:
     """One conditional PUT; a write of ours that only its answer was lost of is recognised by what it holds."""
-    content = json.dumps(asdict(lease)).encode()
-    try:
-        return storage.put(active_key(month, kind), content, if_match=etag, if_none_match=etag is None)
-    except (PreconditionFailed, StorageUnavailable):
-        found = _read(storage, month, kind)
-        if found is None or found[0] != lease:
-            raise
-        return found[1]
+    return put_surely(storage, active_key(month, kind), json.dumps(asdict(lease)).encode(), etag)
 
 
 def active_key(month: str, kind: Kind = "run") -> str:

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from tasks.conditional import put_surely
 from tasks.dataset import DataSet
-from tasks.errors import CertificateBroken, ObjectVanished, PreconditionFailed, StorageUnavailable
+from tasks.errors import CertificateBroken, ObjectVanished, PreconditionFailed
 from tasks.job_record import worker_seconds
 from tasks.reconcile import RunSummary, reconcile
 from tasks.runs import RunHead, read_jobs
@@ -167,23 +168,24 @@ def _head(storage: Storage) -> tuple[int, str, str | None]:
 
 
 def _put_new(storage: Storage, key: str, body: bytes) -> bool:
-    """Whether the object is ours; a write of ours that only its answer was lost of is recognised by what it holds."""
+    """Whether the object is ours."""
     try:
-        storage.put(key, body, if_none_match=True)
-    except (PreconditionFailed, StorageUnavailable):
-        try:
-            return storage.get(key).data == body
-        except ObjectVanished:
-            raise StorageUnavailable(f"{storage.object_uri(key)} could not be written") from None
+        put_surely(storage, key, body, None)
+    except PreconditionFailed:
+        return False
     return True
 
 
 def _move_head(storage: Storage, number: int, body: bytes, etag: str | None) -> None:
     content = _json({"number": number, "sha256": hashlib.sha256(body).hexdigest()})
-    try:
-        storage.put(HEAD_KEY, content, if_match=etag, if_none_match=etag is None)
-    except PreconditionFailed:
-        return  # another writer has moved it on
+    while True:
+        try:
+            put_surely(storage, HEAD_KEY, content, etag)
+        except PreconditionFailed:
+            standing, _, etag = _head(storage)
+            if standing < number:
+                continue  # the store had told us a wrong ETag
+        return  # or another writer has moved it on
 
 
 def _json(value: object) -> bytes:

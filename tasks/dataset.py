@@ -12,15 +12,16 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
+from tasks.conditional import put_surely
+from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused
 from tasks.records import CopiedAudio
-from tasks.rows import CallRows
+from tasks.rows import CallRows, transcript_digest
 from tasks.schemas import CALLS, SCHEMAS, Row
-from tasks.shards import Table, object_key, shard_name
+from tasks.shards import TABLES, Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
 from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
 
@@ -32,14 +33,16 @@ MAX_COMMIT_ROUNDS = 50
 _LAYOUTS = "_control/layouts/month="
 
 Change = CallRows | CopiedAudio
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A table object as it was read; `etag` is None where there is none yet."""
+    """A table object as it was read; `etag` is None where there is none yet, `damaged` one that cannot be read."""
 
     table: pa.Table
     etag: str | None
+    damaged: bool = False
 
 
 class DataSet:
@@ -73,7 +76,7 @@ class DataSet:
         """Decide, once and for ever, into how many shards a month is split; returns what was decided first."""
         content = json.dumps({"month": month, "shards": shards}).encode()
         try:
-            self.storage.put(_layout_key(month), content, if_none_match=True)
+            put_surely(self.storage, _layout_key(month), content, None)
         except PreconditionFailed:
             decided = self.shards(month)
             if decided is None:
@@ -156,6 +159,41 @@ class DataSet:
         """
         self._commit_rounds(month, shard, shards, (), tidy=True)
 
+    def take_out(self, month: str, shard: int, shards: int, call_ids: Iterable[str]) -> tuple[int, list[str]]:
+        """Take calls out of a shard, and whatever an object of it that cannot be read makes worthless.
+
+        Where `calls` cannot be read, that is everything; where `utterances` cannot, those calls that were said
+        something in. `calls` is written first, so that a strict reader is right at every instant.
+
+        Returns:
+            how many rows of `calls` were taken out, and the URIs of objects that could not be read, and are empty now.
+
+        Raises:
+            StorageRefused: the store says no, or other writers won every round.
+        """
+        unwanted = frozenset(call_ids)
+        return self._rounds(shard, shards, lambda: self._take_out_once(month, shard, shards, unwanted))
+
+    def _take_out_once(self, month: str, shard: int, shards: int, unwanted: frozenset[str]) -> tuple[int, list[str]]:
+        calls, utterances = (self._read(name, month, shard, shards, damaged=True) for name in TABLES)
+        rows = [
+            row
+            for row in calls.table.to_pylist()
+            if row["call_id"] not in unwanted and not (utterances.damaged and _has_utterances(row))
+        ]
+        left = joined(table_of([], CALLS), rows, ("started_at", "call_id"))
+        if calls.damaged or len(left) < len(calls.table):
+            self._write("calls", month, shard, shards, left, calls.etag)
+        spoken = only(utterances.table, "transcript_id", left["transcript_id"])
+        if utterances.damaged or len(spoken) < len(utterances.table):
+            self._write("utterances", month, shard, shards, spoken, utterances.etag)
+        damaged = [
+            self.storage.object_uri(object_key(name, month, shard, shards))
+            for name, version in zip(TABLES, (calls, utterances), strict=True)
+            if version.damaged
+        ]
+        return len(calls.table) - len(left), damaged
+
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
 
@@ -172,14 +210,16 @@ class DataSet:
     def _commit_rounds(
         self, month: str, shard: int, shards: int, changes: Sequence[Change], *, tidy: bool = False
     ) -> None:
+        self._rounds(shard, shards, lambda: self._commit_once(month, shard, shards, changes, tidy=tidy))
+
+    def _rounds(self, shard: int, shards: int, attempt: Callable[[], _T]) -> _T:
+        """Try until no other writer is faster."""
         for lost in range(MAX_COMMIT_ROUNDS):
             try:
-                self._commit_once(month, shard, shards, changes, tidy=tidy)
+                return attempt()
             except PreconditionFailed:
                 # Writers that met once would meet again: each waits a random while, longer every time.
                 time.sleep(random.uniform(0, min(1.0, 0.01 * 2**lost)))  # noqa: S311  # no secret depends on it
-                continue
-            return
         message = f"{self.storage.uri}: other writers won {MAX_COMMIT_ROUNDS} rounds on {shard_name(shard, shards)}"
         raise StorageRefused(message)
 
@@ -209,7 +249,8 @@ class DataSet:
                     raise  # that writer may die before it tidies, and what is purged must not stay
                 return  # another writer was faster, and tidies
 
-    def _read(self, name: Table, month: str, shard: int, shards: int) -> _Version:
+    def _read(self, name: Table, month: str, shard: int, shards: int, *, damaged: bool = False) -> _Version:
+        """Read an object; one that cannot be read is an error, or empty where `damaged` is said to be expected."""
         key = object_key(name, month, shard, shards)
         try:
             stored = self.storage.get(key)
@@ -218,7 +259,12 @@ class DataSet:
         try:
             return _Version(from_parquet(stored.data, SCHEMAS[name]), stored.info.etag)
         except ValueError as error:
-            message = f"{self.storage.object_uri(key)} is not the Parquet file that was written: {error}"
+            if damaged:
+                return _Version(table_of([], SCHEMAS[name]), stored.info.etag, damaged=True)
+            message = (
+                f"{self.storage.object_uri(key)} is not the Parquet file that was written; restore it, or let "
+                f"`callscribe mend --month {month}` empty it, so that the next run does its calls again ({error})"
+            )
             raise StorageRefused(message) from error
 
     def _write(self, name: Table, month: str, shard: int, shards: int, table: pa.Table, etag: str | None) -> str:
@@ -226,16 +272,7 @@ class DataSet:
         key = object_key(name, month, shard, shards)
         write_id = secrets.token_hex(16)
         content = to_parquet(table, write_id)
-        try:
-            return self.storage.put(key, content, if_match=etag, if_none_match=etag is None)
-        except (PreconditionFailed, StorageUnavailable):
-            try:
-                found = self.storage.get(key)
-            except ObjectVanished:
-                found = None
-            if found is None or write_id_of(found.data) != write_id:
-                raise
-            return found.info.etag
+        return put_surely(self.storage, key, content, etag, lambda found: write_id_of(found) == write_id)
 
 
 def tombstone_key(month: str, shard: int, shards: int) -> str:
@@ -273,6 +310,13 @@ def merge_changes(
         elif _is_failed(change.call) and not _is_failed(row) and change.call["run_id"] > _planned(row):
             rows[call_id] = row | _last_attempt(change.call)
     return rows, added
+
+
+def _has_utterances(row: Row) -> bool:
+    """Whether a call was said something in; by its digest, or where it has none by its outcome."""
+    if row["transcript_sha256"] is None:
+        return bool(row["outcome"] == "transcribed")
+    return bool(row["transcript_sha256"] != transcript_digest(row, ()))
 
 
 def _is_failed(row: Row) -> bool:

@@ -26,7 +26,7 @@ from tasks.runs import find_head
 from tasks.schemas import CHANGES, CHECKPOINT, PLANNED, SCHEMAS, ArrowSchema
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
-from tasks.storage import Storage
+from tasks.storage import Storage, StoredObject
 from tasks.tables import from_parquet, to_parquet, without
 
 Say = Callable[[str], None]
@@ -222,12 +222,8 @@ def _filter_parquet(
             table = from_parquet(stored.data, schema)
         except ObjectVanished:
             return False
-        except ValueError as error:
-            if schema is CHECKPOINT:  # it was cut off, counts for nothing, and may hold anything
-                storage.delete(key)
-                return True
-            message = f"{storage.object_uri(key)} is not the Parquet file that was written: {error}"
-            raise StorageRefused(message) from error
+        except ValueError:
+            return _empty_damaged(storage, stored, is_plan=schema is PLANNED)
         if month is not None and set(table["month"].unique().to_pylist()) - {month}:
             return False
         rest = without(table, "call_id", call_ids)
@@ -238,6 +234,23 @@ def _filter_parquet(
         except PreconditionFailed:
             continue
         return True
+
+
+def _empty_damaged(storage: Storage, stored: StoredObject, *, is_plan: bool) -> bool:
+    """Let an object that cannot be read hold nothing, as it may hold anything; whether it did.
+
+    A part of a plan stays, as one that cannot be read: its run says so. Everything else counts for nothing then.
+    """
+    if not is_plan:
+        storage.delete(stored.info.key)
+        return True
+    if not stored.data:
+        return False
+    try:
+        storage.put(stored.info.key, b"", if_match=stored.info.etag)
+    except PreconditionFailed:
+        return False
+    return True
 
 
 def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:

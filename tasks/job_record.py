@@ -13,12 +13,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
 from tasks.rows import CallRows
 from tasks.schemas import CHECKPOINT
@@ -58,6 +60,7 @@ class JobRecord:
         self._run = f"_runs/{run_id}"
         self._name = f"job-{job:04d}"
         self._what = f"job {job} of run {run_id}"
+        self._process = secrets.token_hex(8)
         self._saved = 0
         self._began = time.monotonic() if began is None else began
         self.attempt = 0
@@ -161,16 +164,18 @@ class JobRecord:
         self._remove([*self._checkpoint_keys(), self._in_flight_key])
 
     def _begun(self) -> bool:
-        """Whether the attempt is ours; a write of ours that only its answer was lost of is another one's to us."""
+        """Whether the attempt is ours."""
         try:
-            self._storage.put(self._attempt_key, self._attempt_content(orderly=False), if_none_match=True)
+            put_surely(self._storage, self._attempt_key, self._attempt_content(orderly=False), None)
         except PreconditionFailed:
             return False
         return True
 
     def _attempt_content(self, *, orderly: bool) -> bytes:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return json.dumps({"at": now, "orderly": orderly, "spent_s": round(self.spent_s, 3) if orderly else 0}).encode()
+        spent_s = round(self.spent_s, 3) if orderly else 0
+        content = {"at": now, "orderly": orderly, "process": self._process, "spent_s": spent_s}
+        return json.dumps(content).encode()
 
     @property
     def _attempt_key(self) -> str:

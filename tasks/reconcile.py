@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
@@ -124,6 +124,7 @@ class _Tally:
     missing: int = 0
     planned: int = 0
     erased: int = 0
+    unreadable: int = 0
     other_fingerprints: int = 0
     audio_s: float = 0.0
     recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
@@ -168,7 +169,7 @@ class _Tally:
 def reconcile(
     data: DataSet,
     head: RunHead,
-    jobs: Iterable[Sequence[PlannedCall]],
+    jobs: Iterable[Sequence[PlannedCall] | None],
     wall_s: float,
     outputs: Callable[[int, list[Row]], None] = lambda _shard, _rows: None,
     worker_s: float = 0.0,
@@ -178,13 +179,14 @@ def reconcile(
     Args:
         data: the data set.
         head: the run's plan.
-        jobs: the calls of each job, in order; shard after shard is held, never all of them.
+        jobs: the calls of each job, in order; shard after shard is held, never all of them. None where the part of
+            the plan cannot be read any more.
         wall_s: how long the run took.
         outputs: told, of each shard, the rows that this run wrote and that stand.
         worker_s: how long workers worked on it.
     """
     tally = _Tally()
-    planned = groupby((one for job in jobs for one in job), lambda one: one.shard)
+    planned = groupby(_readable(jobs, tally), lambda one: one.shard)
     shard, group = next(planned, (None, iter(())))
     for number, read in enumerate(data.read_shards(head.month, RECONCILED_COLUMNS)):
         rows = {row["call_id"]: row for row in read}
@@ -200,6 +202,8 @@ def reconcile(
         for row in rows.values():
             tally.count_standing(row, head)
         outputs(number, [row for row in rows.values() if row["run_id"] == head.run_id])
+    # An erasure takes calls out of the plan too; but where a part cannot be read, nobody knows what became of them.
+    gone = head.calls - tally.planned
     return RunSummary(
         run_id=head.run_id,
         month=head.month,
@@ -210,11 +214,10 @@ def reconcile(
         superseded=tally.superseded,
         standing=head.standing,
         standing_failed=head.standing_failed,
-        # An erasure takes calls out of the plan too.
-        erased=head.erased + tally.erased + head.calls - tally.planned,
+        erased=head.erased + tally.erased + (0 if tally.unreadable else gone),
         ambiguous=head.ambiguous,
         unmatched=head.unmatched,
-        missing=tally.missing,
+        missing=tally.missing + (gone if tally.unreadable else 0),
         removed=head.removed,
         other_fingerprints=head.other_fingerprints + tally.other_fingerprints,
         worker_s=round(worker_s, 3),
@@ -226,6 +229,15 @@ def reconcile(
         jobs=head.jobs,
         recognition=asdict(tally.recognition),
     )
+
+
+def _readable(jobs: Iterable[Sequence[PlannedCall] | None], tally: _Tally) -> Iterator[PlannedCall]:
+    """The calls of the parts that can be read, and count those that cannot."""
+    for job in jobs:
+        if job is None:
+            tally.unreadable += 1
+        else:
+            yield from job
 
 
 def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from tasks.errors import ObjectVanished, PreconditionFailed, SettingsError
+from tasks.conditional import put_surely
+from tasks.errors import ObjectVanished, RunIncomplete, SettingsError
 from tasks.records import CallRef, PlannedCall
 from tasks.rows import planned_calls, planned_rows
 from tasks.schemas import PLANNED
@@ -104,23 +105,34 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
 
     Raises:
         SettingsError: there is no such job.
+        RunIncomplete: its part of the plan cannot be read any more.
     """
     try:
         content = storage.get(_part_key(run_id, number)).data
     except ObjectVanished as error:
         message = f"run {run_id} in {storage.uri} has no job {number}"
         raise SettingsError(message) from error
-    return planned_calls(from_parquet(content, PLANNED).to_pylist())
+    try:
+        return planned_calls(from_parquet(content, PLANNED).to_pylist())
+    except ValueError as error:
+        message = (
+            f"{storage.object_uri(_part_key(run_id, number))} is not the part of a plan that was written, so job "
+            f"{number} of run {run_id} cannot be done; the next run over the month plans its calls anew ({error})"
+        )
+        raise RunIncomplete(message) from error
 
 
-def read_jobs(storage: Storage, head: RunHead) -> Iterator[list[PlannedCall]]:
-    """The calls of every job of a run, job by job.
+def read_jobs(storage: Storage, head: RunHead) -> Iterator[list[PlannedCall] | None]:
+    """The calls of every job of a run, job by job; None for one whose part of the plan cannot be read any more.
 
     Raises:
         SettingsError: a job is not there.
     """
     for number in range(1, head.jobs + 1):
-        yield read_job(storage, head.run_id, number)
+        try:
+            yield read_job(storage, head.run_id, number)
+        except RunIncomplete:
+            yield None
 
 
 def write_unplanned(
@@ -162,12 +174,8 @@ def _part_key(run_id: str, number: int) -> str:
 
 
 def _put_new(storage: Storage, key: str, content: bytes) -> None:
-    """Write an object that is not there yet; a write of ours that only its answer was lost of is recognised."""
-    try:
-        storage.put(key, content, if_none_match=True)
-    except PreconditionFailed:
-        if storage.get(key).data != content:
-            raise
+    """Write an object that is not there yet."""
+    put_surely(storage, key, content, None)
 
 
 def _json(value: object) -> bytes:

@@ -14,7 +14,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from tasks.errors import PreconditionFailed, ScratchFull, SettingsError, StorageRefused, TooLarge, is_full
+from tasks.errors import (
+    ObjectVanished,
+    PreconditionFailed,
+    ScratchFull,
+    SettingsError,
+    StorageRefused,
+    TooLarge,
+    is_full,
+)
+
+_PROBE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +225,8 @@ def prove_conditional_writes(storage: Storage, key: str) -> None:
     """
     probe = f"{key}-{secrets.token_hex(8)}"
     try:
-        etag = _put_probe(storage, probe, b"first", if_none_match=True)
-        etag = _put_probe(storage, probe, b"second", if_match=etag)
+        etag = _put_probe(storage, probe, b"first", None)
+        etag = _put_probe(storage, probe, b"second", etag)
         wrong = f"{etag[:-1]}{'0' if etag[-1:] != '0' else '1'}"
         _expect_refusal(storage, probe, if_match=wrong)
         _expect_refusal(storage, probe, if_none_match=True)
@@ -269,13 +279,23 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
         raise
 
 
-def _put_probe(
-    storage: Storage, probe: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False
-) -> str:
-    try:
-        return storage.put(probe, data, if_match=if_match, if_none_match=if_none_match)
-    except PreconditionFailed as error:
-        raise _without_conditions(storage, "refused a write whose condition held") from error
+def _put_probe(storage: Storage, probe: str, data: bytes, etag: str | None) -> str:
+    """Write a probe, which nobody else writes: a store may lose an answer or err, but not every time."""
+    refused: PreconditionFailed | None = None
+    for _ in range(_PROBE_TRIES):
+        try:
+            return storage.put(probe, data, if_match=etag, if_none_match=etag is None)
+        except PreconditionFailed as error:
+            refused = error
+        try:
+            found = storage.get(probe)
+        except ObjectVanished:
+            etag = None
+            continue
+        if found.data == data:
+            return found.info.etag
+        etag = found.info.etag
+    raise _without_conditions(storage, "refused a write whose condition held") from refused
 
 
 def _expect_refusal(storage: Storage, probe: str, *, if_match: str | None = None, if_none_match: bool = False) -> None:

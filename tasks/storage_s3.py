@@ -235,7 +235,10 @@ class S3Storage(Storage):
                     return consume(answer)
             except _BrokenBody as error:
                 if attempt >= self._options.max_attempts:
-                    message = f"{self.object_uri(key)} broke off in each of {attempt} tries. ({error.__cause__})"
+                    cause = error.__cause__
+                    message = (
+                        f"{self.object_uri(key)} broke off in each of {attempt} tries, from {self._place}. ({cause})"
+                    )
                     raise StorageUnavailable(message) from error
             time.sleep(_pause_s(attempt))
             attempt += 1

@@ -105,5 +105,7 @@ def _translate_answer(error: boto.ClientError, request: Request) -> CallscribeEr
     if status == _NOT_FOUND:
         return request.gone(f"{request.what} does not exist. {said}")
     if code in _LATER or status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
-        return StorageUnavailable(f"{request.what}: {_LATER.get(code, f'no good answer from {request.place}')}. {said}")
+        tries = error.response["ResponseMetadata"].get("RetryAttempts", 0) + 1
+        why = f": {_LATER[code]}" if code in _LATER else ""
+        return StorageUnavailable(f"{request.what}: no good answer from {request.place} in {tries} tries{why}. {said}")
     return StorageRefused(f"{request.what}: {request.place} refused. {said}")

@@ -31,12 +31,14 @@ class Finding:
     """Something that is not as it must be.
 
     `kind` is `unreadable`, `altered`, `missing`, `unknown`, `duplicate`, `misplaced` or `erased`; `where` names the
-    object or the call.
+    object or the call. `shard` and `call_id` say the same where it is in a shard, and is of one call.
     """
 
     kind: str
     where: str
     text: str
+    shard: int | None = None
+    call_id: str | None = None
 
 
 @dataclass
@@ -119,23 +121,24 @@ def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Pas
     for call_id in sorted(past.erased - erased):
         if shard_of(call_id, shards) == shard:
             text = "the call was erased, and nothing keeps it from returning: its tombstone is gone"
-            result.findings.append(Finding("erased", f"{where}, call {call_id}", text))
+            result.findings.append(Finding("erased", f"{where}, call {call_id}", text, shard, call_id))
     try:
         rows = data.read_shard(month, shard, shards, _CALL_COLUMNS)
         digests = _transcript_digests(data, month, shard, shards, rows, result)
     except StorageRefused as error:
-        result.findings.append(Finding("unreadable", where, error.message))
+        result.findings.append(Finding("unreadable", where, error.message, shard))
         return
     ended = {run.subject for run in past.runs if run.content["final"]}
     counts = Counter(row["call_id"] for row in rows)
     for row in rows:
         problem = _problem(row, counts, erased, shard, shards) or _difference(row, digests, expected, ended, result)
         if problem is not None:
-            result.findings.append(Finding(problem[0], f"{where}, call {row['call_id']}", problem[1]))
+            kind, text = problem
+            result.findings.append(Finding(kind, f"{where}, call {row['call_id']}", text, shard, row["call_id"]))
         expected.pop(_call_key(row["call_id"]), None)
     for _, run_id in expected.values():
         text = f"run {run_id} certified a transcript that is no longer there"
-        result.findings.append(Finding("missing", where, text))
+        result.findings.append(Finding("missing", where, text, shard))
 
 
 def _problem(
