@@ -31,7 +31,7 @@ from flows.cli_common import (
     errors,
     transcripts_of,
 )
-from flows.cli_records import erase, hold_app, mend, verify
+from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
@@ -140,6 +140,7 @@ def query(
 app.command()(verify)
 app.command()(mend)
 app.command()(erase)
+app.command()(retain)
 
 
 @app.command()

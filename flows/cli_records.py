@@ -1,4 +1,4 @@
-"""The commands about what is kept of calls: `verify`, `mend`, `erase` and `hold`."""
+"""The commands about what is kept of calls: `verify`, `mend`, `erase`, `retain` and `hold`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from flows.cli_common import ConfigOption, TranscriptsOption, console, errors, r
 from tasks.settings import load_settings
 
 MAX_FINDINGS = 100
+
+DaysOption = Annotated[float | None, typer.Option(help="Days; see the setting of this name.", show_default=False)]
 
 hold_app = typer.Typer(
     help="Legal holds: what is held is not erased.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -95,6 +97,53 @@ def mend(
         )
         raise NotAsCertified(message)
     console.print(f"now run the month again: callscribe run --month {month}", soft_wrap=True)
+
+
+def retain(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; without, it is only said.")] = False,
+    calls_days: DaysOption = None,
+    utterances_days: DaysOption = None,
+    changes_days: DaysOption = None,
+    runs_days: DaysOption = None,
+    transcripts: TranscriptsOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove what is older than the rules allow: calls, or what was spoken in them, changes, records of runs.
+
+    The rules are the settings `retention.*`, or these options. Without --apply it only says what there is. What is
+    under legal hold is left alone. Recordings in the archive are not touched: rules of the bucket do that.
+
+    Example: `callscribe retain --utterances-days 180 --calls-days 3650 --transcripts s3://transcripts`
+    """
+    from flows.console import pairs_table, result_table
+    from tasks.dataset import DataSet
+    from tasks.errors import SettingsError
+    from tasks.retention import retain as remove_old
+    from tasks.retention import retention_rows
+
+    days = {
+        "calls_days": calls_days,
+        "utterances_days": utterances_days,
+        "changes_days": changes_days,
+        "runs_days": runs_days,
+    }
+    settings = load_settings(config, {"retention": days})
+    if not any(settings.retention.model_dump().values()):
+        message = "there is no rule: set retention.*_days, or give an option such as --utterances-days"
+        raise SettingsError(message)
+    data = DataSet(transcripts_of(config, transcripts))
+    with errors.status("looking for what is too old") as status:
+        result = remove_old(
+            data, settings.retention, settings.archive, apply=apply, say=lambda text: status.update(escape(text))
+        )
+    console.print("removed" if apply else "to be removed; nothing was done (--apply does it)")
+    if result.months:
+        names = ["month", "calls", "text of calls", "changes", "held"]
+        keys = ("calls", "utterances", "changes", "held")
+        rows = [(month, *(f"{counts[key]:,}" for key in keys)) for month, counts in result.months.items()]
+        console.print(result_table(names, rows))
+    console.print(pairs_table(retention_rows(result)))
 
 
 def erase(

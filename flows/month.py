@@ -19,7 +19,7 @@ from tasks.certificates import certify
 from tasks.dataset import DataSet
 from tasks.errors import BudgetReached, CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import archive_of
-from tasks.job_record import worker_seconds
+from tasks.job_record import forget_calls, worker_seconds
 from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
 from tasks.reconcile import RunSummary, summary_rows
@@ -161,6 +161,7 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
         )
         _certify(data, left, started, adopted=True)
         forget_previous(data.storage, left.run_id)
+        forget_calls(data.storage, left.run_id)
     if active.adopted:
         active.start_anew(new_run_id())
     watcher().stage(f"taking the inventory of {active.month}")

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from tasks.conditional import put_surely
@@ -23,7 +24,7 @@ from tasks.rows import CallRows, transcript_digest
 from tasks.schemas import CALLS, SCHEMAS, Row
 from tasks.shards import TABLES, Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
-from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
+from tasks.tables import from_parquet, joined, only, table_of, to_parquet, without, write_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -194,6 +195,39 @@ class DataSet:
         ]
         return len(calls.table) - len(left), damaged
 
+    def remove_text(self, month: str, shard: int, shards: int, call_ids: Iterable[str], at: datetime) -> int:
+        """Remove the utterances of calls, and what of their rows was spoken; the rows stay, and say so.
+
+        Args:
+            month: `YYYY-MM`.
+            shard: its number.
+            shards: of the month.
+            call_ids: the calls.
+            at: what the rows say of when.
+
+        Returns:
+            how many rows now say so that did not before.
+
+        Raises:
+            StorageRefused: the store says no, or other writers won every round.
+        """
+        wanted = frozenset(call_ids)
+        return self._rounds(shard, shards, lambda: self._remove_text_once(month, shard, shards, wanted, at))
+
+    def _remove_text_once(self, month: str, shard: int, shards: int, wanted: frozenset[str], at: datetime) -> int:
+        calls, utterances = (self._read(name, month, shard, shards) for name in TABLES)
+        rows = calls.table.to_pylist()
+        changed = [row for row in rows if row["call_id"] in wanted and row["text_removed_at"] is None]
+        spoken = without(utterances.table, "call_id", wanted)
+        # First, so that a row which says so has none; a row that does not yet is found again by the next try.
+        if len(spoken) < len(utterances.table):
+            self._write("utterances", month, shard, shards, spoken, utterances.etag)
+        if changed:
+            for row in changed:
+                row |= {"text_removed_at": at, "set_aside": []}
+            self._write("calls", month, shard, shards, table_of(rows, CALLS), calls.etag)
+        return len(changed)
+
     def commit(self, month: str, shard: int, shards: int, changes: Iterable[Change]) -> None:
         """Commit new outcomes to one shard, whoever else writes to it.
 
@@ -313,7 +347,9 @@ def merge_changes(
 
 
 def _has_utterances(row: Row) -> bool:
-    """Whether a call was said something in; by its digest, or where it has none by its outcome."""
+    """Whether a call has something that was said; by its digest, or where it has none by its outcome."""
+    if row["text_removed_at"] is not None:
+        return False
     if row["transcript_sha256"] is None:
         return bool(row["outcome"] == "transcribed")
     return bool(row["transcript_sha256"] != transcript_digest(row, ()))

@@ -30,6 +30,8 @@ from tasks.storage import Storage, StoredObject
 from tasks.tables import from_parquet, to_parquet, without
 
 Say = Callable[[str], None]
+# What of a run holds transcripts.
+_SPOKEN = frozenset({"checkpoints", "previous"})
 
 
 @dataclass
@@ -100,9 +102,8 @@ def erase_calls(
     for one, erased in result.erased.items():
         in_month = frozenset(erased)
         say(f"looking through the runs of {one}")
-        keys += _erase_from_runs(data.storage, one, in_month)
-        changes = [info.key for info in data.storage.list(f"changes/month={one}/")]
-        keys += [key for key in changes if _filter_parquet(data.storage, key, CHANGES, in_month)]
+        keys += erase_from_runs(data.storage, one, in_month)
+        keys += filter_changes(data.storage, one, in_month)
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
@@ -181,10 +182,17 @@ def _require_free(
             raise CallHeld(message)
 
 
-def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str]) -> list[str]:
-    """Rewrite what runs keep of a month, without some calls; the keys of what was rewritten or removed.
+def erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], *, only_spoken: bool = False) -> list[str]:
+    """Rewrite what runs keep of a month, without some calls; also of runs that were never planned to the end.
 
-    Also of runs that were never planned to the end.
+    Args:
+        storage: of the data set.
+        month: `YYYY-MM`.
+        call_ids: the calls.
+        only_spoken: whether only what holds transcripts is rewritten, and plans stay.
+
+    Returns:
+        the keys of what was rewritten or removed.
     """
     changed: list[str] = []
     months: dict[str, str | None] = {}  # of a run that was never planned to the end, its parts say which
@@ -193,7 +201,7 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str]) -> 
         if run_id not in months:
             head = find_head(storage, run_id)
             months[run_id] = head.month if head else None
-        if months[run_id] not in {None, month}:
+        if months[run_id] not in {None, month} or (only_spoken and kind not in _SPOKEN):
             continue
         if kind == "jobs":
             done = _filter_parquet(storage, info.key, PLANNED, call_ids, month)
@@ -210,6 +218,31 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str]) -> 
         if done:
             changed.append(info.key)
     return changed
+
+
+def filter_changes(storage: Storage, month: str, call_ids: frozenset[str], *, apply: bool = True) -> dict[str, int]:
+    """Take calls out of what backfills of a month changed.
+
+    Args:
+        storage: of the data set.
+        month: `YYYY-MM`.
+        call_ids: the calls.
+        apply: whether to rewrite the objects; else it is only counted.
+
+    Returns:
+        how many rows of them each object held, by key, of those that held any.
+    """
+    found: dict[str, int] = {}
+    for info in list(storage.list(f"changes/month={month}/")):
+        rows = 0
+        try:
+            table = from_parquet(storage.get(info.key).data, CHANGES)
+            rows = len(table) - len(without(table, "call_id", call_ids))
+        except (ObjectVanished, ValueError):
+            pass  # it is gone, or `_filter_parquet` removes it
+        if (not apply and rows) or (apply and _filter_parquet(storage, info.key, CHANGES, call_ids)):
+            found[info.key] = rows
+    return found
 
 
 def _filter_parquet(

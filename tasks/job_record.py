@@ -204,6 +204,13 @@ class JobRecord:
             self._storage.delete(key)
 
 
+def forget_calls(storage: Storage, run_id: str) -> None:
+    """Remove what holds calls of a run that nobody will go on with."""
+    for folder in ("checkpoints", "in_flight"):
+        for info in list(storage.list(f"_runs/{run_id}/{folder}/")):
+            storage.delete(info.key)
+
+
 def worker_seconds(storage: Storage, run_id: str) -> float:
     """How long workers have worked on the jobs of a run, all attempts together; start-up included."""
     keys = [info.key for info in storage.list(f"_runs/{run_id}/attempts/")]

@@ -28,6 +28,7 @@ KNOWN_COLUMNS = (
     "last_attempt_etag",
     "last_attempt_error_code",
     "last_attempt",
+    "text_removed_at",
 )
 
 
@@ -93,6 +94,8 @@ def plan_backfill(
 
     def planned(call: CallRef, row: Row | None) -> tuple[Reason, PlannedCall] | None:
         failed = row is None or row["outcome"] == "failed"
+        if row is not None and row["text_removed_at"] is not None:
+            return None  # it was old enough to be removed, and is now older
         if not selected(call.call_id, failed):
             return None
         fingerprint = wanted(call.hints)
@@ -125,7 +128,8 @@ def _plan(
         elif row is not None:
             is_failed = row["outcome"] == "failed"
             failed += is_failed
-            other += not is_failed and row["fingerprint"] != wanted(call.hints)
+            stands = not is_failed and row["text_removed_at"] is None
+            other += stands and row["fingerprint"] != wanted(call.hints)
     return Plan(tuple(work), dict(sorted(reasons.items())), len(calls) - len(work), failed, other)
 
 

@@ -184,6 +184,7 @@ CALLS = pa.schema(
             "transcript_sha256", pa.string(), "SHA-256 of transcript_id, outcome and utterances; `callscribe verify`"
         ),
         _column("transcribed_at", _time, "when the row was made (UTC)"),
+        _column("text_removed_at", _time, "when its utterances were removed because of their age (UTC); else null"),
         _column("last_attempt_at", _time, "a later try that failed and left this row standing: when (UTC)"),
         _column("last_attempt_run_id", pa.string(), "… in which run"),
         _column("last_attempt_etag", pa.string(), "… at which ETag"),

@@ -199,6 +199,21 @@ class TranscriptsSettings(Group):
     )
 
 
+class RetentionSettings(Group):
+    """How long what is kept, in days since the call began (since the run was planned); unset: for ever."""
+
+    calls_days: float | None = Field(None, gt=0, description="Days after which a call is erased, as by an erasure.")
+    utterances_days: float | None = Field(
+        None, gt=0, description="Days after which everything that was spoken in a call is removed; its row stays."
+    )
+    changes_days: float | None = Field(
+        None, gt=0, description="Days after which what backfills changed in a call is removed."
+    )
+    runs_days: float | None = Field(
+        None, gt=0, description="Days after which plans and records of an ended run are removed; certificates stay."
+    )
+
+
 class StorageSettings(Group):
     """How object storage is reached. Credentials come through boto3's own chain, never from here."""
 

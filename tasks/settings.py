@@ -32,6 +32,7 @@ from tasks.setting_groups import (
     Group,
     ModelSettings,
     RecognizerSettings,
+    RetentionSettings,
     RunSettings,
     StorageSettings,
     TranscriptsSettings,
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     )
     archive: ArchiveSettings = ArchiveSettings()
     transcripts: TranscriptsSettings = TranscriptsSettings()
+    retention: RetentionSettings = RetentionSettings()
     storage: StorageSettings = StorageSettings()
     decoder: DecoderSettings = DecoderSettings()
     audio: AudioSettings = AudioSettings()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from tasks.certificates import RECORD_BYTES, Certificate, output_record, outputs_key, read_chain
 from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, StorageRefused
+from tasks.retention import KIND as RETENTION
+from tasks.retention import text_was_due
 from tasks.rows import transcript_digest
 from tasks.schemas import Row
 from tasks.shards import shard_name, shard_of
@@ -23,7 +25,16 @@ from tasks.shards import shard_name, shard_of
 _HALF = RECORD_BYTES // 2
 # Rows of `utterances` that are held at a time.
 _BATCH_ROWS = 2000
-_CALL_COLUMNS = ("call_id", "transcript_id", "outcome", "error_code", "run_id", "transcript_sha256")
+_CALL_COLUMNS = (
+    "call_id",
+    "transcript_id",
+    "outcome",
+    "error_code",
+    "run_id",
+    "transcript_sha256",
+    "started_at",
+    "text_removed_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ class Verification:
         calls: rows whose transcript is as it was certified.
         not_certified: rows of runs that have not ended.
         not_attested: rows that were written before transcripts had digests.
+        text_removed: of the rows that are as they were certified, those whose text a retention removed.
         leftovers: utterances that no call names: a writer died after them, and the next one removes them.
         findings: what is wrong.
     """
@@ -60,6 +72,7 @@ class Verification:
     calls: int = 0
     not_certified: int = 0
     not_attested: int = 0
+    text_removed: int = 0
     leftovers: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -79,10 +92,13 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
     result = Verification()
     last: dict[str, Certificate] = {}
     erasures: dict[str, set[str]] = {}
+    retentions: list[Mapping[str, object]] = []
     for certificate in read_chain(data.storage):
         result.certificates += 1
         if certificate.kind == "run":
             last[certificate.subject] = certificate
+        elif certificate.kind == RETENTION:
+            retentions.append(certificate.content)
         elif certificate.kind == "erasure":
             for one, call_ids in certificate.content["erased"].items():
                 erasures.setdefault(one, set()).update(call_ids)
@@ -92,7 +108,9 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
         by_month.setdefault(certificate.content["run"]["month"], []).append(certificate)
     result.months = [month] if month else sorted(by_month)
     for one in result.months:
-        past = _Past(by_month.get(one, []), frozenset(erasures.get(one, ())))
+        runs = by_month.get(one, [])
+        ended = frozenset(run.subject for run in runs if run.content["final"])
+        past = _Past(one, runs, ended, frozenset(erasures.get(one, ())), retentions)
         shards = data.shards(one) or 0
         if not shards and past.runs:
             text = "its shard count is missing, without which nothing of the month is found"
@@ -105,10 +123,13 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """What was certified of a month: its runs, in order, and the call_ids that were erased."""
+    """What was certified of a month: its runs, in order, those that are over, and what was erased; all retentions."""
 
+    month: str
     runs: list[Certificate]
+    ended: frozenset[str]
     erased: frozenset[str]
+    retentions: Sequence[Mapping[str, object]]
 
 
 def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Past, result: Verification) -> None:
@@ -128,10 +149,9 @@ def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Pas
     except StorageRefused as error:
         result.findings.append(Finding("unreadable", where, error.message, shard))
         return
-    ended = {run.subject for run in past.runs if run.content["final"]}
     counts = Counter(row["call_id"] for row in rows)
     for row in rows:
-        problem = _problem(row, counts, erased, shard, shards) or _difference(row, digests, expected, ended, result)
+        problem = _problem(row, counts, erased, shard, shards) or _difference(row, digests, expected, past, result)
         if problem is not None:
             kind, text = problem
             result.findings.append(Finding(kind, f"{where}, call {row['call_id']}", text, shard, row["call_id"]))
@@ -158,7 +178,7 @@ def _difference(
     row: Row,
     digests: Mapping[str, str],
     expected: Mapping[bytes, tuple[bytes, str]],
-    ended: set[str],
+    past: _Past,
     result: Verification,
 ) -> tuple[str, str] | None:
     """What is wrong with a row by what was certified; else it is counted."""
@@ -166,17 +186,28 @@ def _difference(
     if row["transcript_sha256"] is None:
         result.not_attested += known is None
         return ("altered", "its digest was taken away") if known else None
-    if digests[row["transcript_id"]] != row["transcript_sha256"]:
-        return "altered", "its utterances are not those that were written with it"
+    if text := _text_difference(row, digests, past):
+        return "altered", text
     if known is not None and known == (output_record(row)[_HALF:], row["run_id"]):
         result.calls += 1
+        result.text_removed += row["text_removed_at"] is not None
         return None
-    if row["run_id"] not in ended:
+    if row["run_id"] not in past.ended:
         result.not_certified += 1
         return None
     if known is None:
         return "unknown", f"its row says that run {row['run_id']} wrote it, which has not certified it"
     return "altered", f"it is not the transcript that run {known[1]} certified"
+
+
+def _text_difference(row: Row, digests: Mapping[str, str], past: _Past) -> str | None:
+    """What is wrong with the utterances of a row."""
+    if row["text_removed_at"] is None:
+        same = digests[row["transcript_id"]] == row["transcript_sha256"]
+        return None if same else "its utterances are not those that were written with it"
+    if text_was_due(row, past.month, past.retentions):
+        return None
+    return "its text is gone, and no certified retention explains it; if one was cut off, do that again"
 
 
 def _expected(
@@ -231,6 +262,8 @@ def verification_rows(result: Verification) -> Iterator[tuple[str, str]]:
         yield "of runs that have not ended", f"{result.not_certified:,}"
     if result.not_attested:
         yield "written before there were digests", f"{result.not_attested:,}"
+    if result.text_removed:
+        yield "of them without text, because of their age", f"{result.text_removed:,}"
     if result.leftovers:
         yield "utterances left over by a writer that died", f"{result.leftovers:,}"
     yield "findings", f"{len(result.findings):,}"
