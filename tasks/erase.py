@@ -25,7 +25,7 @@ from tasks.runs import find_head
 from tasks.schemas import CHECKPOINT, PLANNED
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
-from tasks.storage import Storage, StoredObject
+from tasks.storage import OlderVersions, Storage, StoredObject
 from tasks.tables import from_parquet, to_parquet, without
 
 Say = Callable[[str], None]
@@ -40,8 +40,8 @@ class Erasure:
         rewritten: objects that were rewritten without them, or removed, by URI.
         audio: recordings that were removed, by URI.
         kept: what could not be removed, by URI, and why.
-        older_versions: by URI, how many older versions the bucket keeps of an object that held a call; None where it
-            does not say.
+        older_versions: by URI, the older versions that the bucket keeps of an object that held a call, or was a
+            checkpoint that may have; None where it does not say.
         certificate: its number in the chain.
     """
 
@@ -49,7 +49,7 @@ class Erasure:
     rewritten: list[str] = field(default_factory=list)
     audio: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
-    older_versions: dict[str, int | None] = field(default_factory=dict)
+    older_versions: dict[str, OlderVersions | None] = field(default_factory=dict)
     certificate: int = 0
 
     @property
@@ -89,6 +89,7 @@ def erase_calls(
     _require_free(data, wanted, placed, recordings)
     result = Erasure({})
     keys: list[str] = []
+    checkpoints: list[str] = []
     for (one, shard), ids in sorted(placed.items()):
         say(f"erasing {len(ids)} calls of {one}")
         result.erased[one] = sorted([*result.erased.get(one, ()), *ids])
@@ -99,17 +100,19 @@ def erase_calls(
     for one, erased in result.erased.items():
         in_month = frozenset(erased)
         say(f"looking through the runs of {one}")
-        keys += _erase_from_runs(data.storage, one, in_month, settings)
+        rewritten, run_ids = _erase_from_runs(data.storage, one, in_month, settings)
+        keys += rewritten
+        checkpoints += [f"_runs/{run_id}/checkpoints/" for run_id in run_ids]
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
             if not recordings.get(one):
                 prefix = month_prefix(settings.key_template, one)
                 result.kept[f"{archive.uri}/{prefix}"] = "no recording of these calls lies there"
-    for key in keys:
-        uri = data.storage.object_uri(key)
-        result.rewritten.append(uri)
-        result.older_versions[uri] = data.storage.older_versions(key)
+    say("asking for older versions")
+    result.rewritten += [data.storage.object_uri(key) for key in keys]
+    for prefix in (*keys, *checkpoints):
+        _note_versions(data.storage, prefix, result)
     result.certificate = append(data.storage, "erasure", _erasure_id(), _certificate(result, reason))
     return result
 
@@ -179,10 +182,15 @@ def _require_free(
             raise CallHeld(message)
 
 
-def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], settings: ArchiveSettings) -> list[str]:
-    """Rewrite what runs keep of a month, without some calls; the keys of what was rewritten or removed.
+def _erase_from_runs(
+    storage: Storage, month: str, call_ids: frozenset[str], settings: ArchiveSettings
+) -> tuple[list[str], list[str]]:
+    """Rewrite what runs keep of a month, without some calls.
 
     Also of runs that were never planned to the end.
+
+    Returns:
+        the keys of what was rewritten or removed, and the run_ids.
     """
     changed: list[str] = []
     months: dict[str, str | None] = {}  # of a run that was never planned to the end, its parts say which
@@ -203,7 +211,7 @@ def _erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], set
             done = False
         if done:
             changed.append(info.key)
-    return changed
+    return changed, sorted(run_id for run_id, planned in months.items() if planned in {None, month})
 
 
 def _filter_parquet(storage: Storage, key: str, month: str, call_ids: frozenset[str]) -> bool:
@@ -299,7 +307,18 @@ def _erase_audio(archive: Storage, recordings: Iterable[CallRef], result: Erasur
             result.kept[call.uri] = error.message
             continue
         result.audio.append(call.uri)
-        result.older_versions[call.uri] = archive.older_versions(call.key)
+        _note_versions(archive, call.key, result)
+
+
+def _note_versions(storage: Storage, prefix: str, result: Erasure) -> None:
+    """Note what the store keeps of an object, or of all objects of a folder, also of those that were removed."""
+    found = storage.older_versions(prefix)
+    if found is None:
+        result.older_versions[storage.object_uri(prefix)] = None
+        return
+    for key, versions in found.items():
+        if key == prefix or prefix.endswith("/"):
+            result.older_versions[storage.object_uri(key)] = versions
 
 
 def _certificate(result: Erasure, reason: str) -> dict[str, object]:
@@ -309,7 +328,15 @@ def _certificate(result: Erasure, reason: str) -> dict[str, object]:
         "rewritten": sorted(result.rewritten),
         "audio": sorted(result.audio),
         "kept": result.kept,
-        "older_versions": result.older_versions,
+        "older_versions": {uri: found and found.count for uri, found in result.older_versions.items()},
+        "locked_versions": {
+            uri: {
+                "count": found.locked,
+                "until": found.locked_until.isoformat(timespec="seconds") if found.locked_until else None,
+            }
+            for uri, found in result.older_versions.items()
+            if found is not None and found.locked != 0
+        },
         "versions": package_versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -321,14 +348,18 @@ def _erasure_id() -> str:
 
 def erasure_rows(result: Erasure) -> list[tuple[str, str]]:
     """What an erasure did, as lines for people."""
-    unknown = sum(count is None for count in result.older_versions.values())
+    found = [versions for versions in result.older_versions.values() if versions is not None]
+    unknown = len(result.older_versions) - len(found)
+    until = max((versions.locked_until for versions in found if versions.locked_until), default=None)
     rows = [
         ("calls erased", f"{result.calls:,}"),
         ("months", ", ".join(result.erased)),
         ("objects rewritten", f"{len(result.rewritten):,}"),
         ("recordings removed", f"{len(result.audio):,}"),
         ("not removed", f"{len(result.kept):,}"),
-        ("older versions that the buckets keep", f"{sum(count or 0 for count in result.older_versions.values()):,}"),
+        ("older versions that the buckets keep", f"{sum(versions.count for versions in found):,}"),
+        ("  of them locked", f"{sum(versions.locked or 0 for versions in found):,}"),
+        *([("  the last until", f"{until:%Y-%m-%d %H:%M} UTC")] if until else []),
         ("certificate", f"{result.certificate}"),
     ]
     if unknown:

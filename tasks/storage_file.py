@@ -27,7 +27,16 @@ from tasks.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from tasks.storage import FolderAccess, ObjectInfo, Storage, StoredObject, require_range, require_size, write_whole
+from tasks.storage import (
+    FolderAccess,
+    ObjectInfo,
+    OlderVersions,
+    Storage,
+    StoredObject,
+    require_range,
+    require_size,
+    write_whole,
+)
 
 _OURS = ".callscribe."
 """What the names of our own files start with; no key may have a part like that."""
@@ -121,10 +130,10 @@ class FileStorage(Storage):
                 path.unlink(missing_ok=True)
                 _sync_folder(path.parent)
 
-    def older_versions(self, key: str) -> int | None:
+    def older_versions(self, prefix: str) -> dict[str, OlderVersions]:
         """None are kept: a folder has no versions."""
-        del key
-        return 0
+        del prefix
+        return {}
 
     def _path(self, key: str) -> Path:
         """Return the path of a key that can be a file's."""

@@ -28,7 +28,7 @@ from tasks.runs import RunHead, new_run_id, read_jobs, write_head, write_job, wr
 from tasks.schemas import CALLS, CHECKPOINT, PLANNED, UTTERANCES
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import shard_of
-from tasks.storage import Storage, open_storage
+from tasks.storage import OlderVersions, Storage, open_storage
 from tasks.storage_file import FileStorage
 from tasks.tables import from_parquet
 from tasks.verify import verify
@@ -318,8 +318,8 @@ def test_older_versions_are_named(versioned: str) -> None:
     result = _erase(storage, "call-0", archive=archive)
     assert [] == _holding(storage, SPOKEN)
     assert {} != result.older_versions
-    assert all(count for count in result.older_versions.values())
-    assert 1 == result.older_versions[archive.object_uri("2026/10/05/call-0.wav")]
+    assert all(found and found.count for found in result.older_versions.values())
+    assert OlderVersions(1, 0) == result.older_versions[archive.object_uri("2026/10/05/call-0.wav")]
 
 
 class _Locked(FileStorage):
