@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tasks.erase import Erasure
 from tasks.records import CopiedAudio, Outcome
+from tasks.storage import OlderVersions
 from tasks.verify import Finding
 
 OUTCOME_STYLE = {"transcribed": "green", "no_speech": "yellow", "failed": "red", "copied": "cyan"}
@@ -106,10 +107,21 @@ def erasure_lines(erasure: Erasure) -> Iterator[str]:
     """Where something of an erased call may remain."""
     for uri, why in erasure.kept.items():
         yield f"  [yellow]not removed[/] {escape(uri)}  [dim]{escape(why)}[/]"
-    for uri, count in erasure.older_versions.items():
-        if count != 0:
-            said = "older versions could not be asked for" if count is None else f"{count} older versions"
-            yield f"  [yellow]may remain[/]  {escape(uri)}  [dim]{said}[/]"
+    for uri, found in erasure.older_versions.items():
+        yield f"  [yellow]may remain[/]  {escape(uri)}  [dim]{_versions_said(found)}[/]"
+
+
+def _versions_said(found: OlderVersions | None) -> str:
+    """What a bucket keeps of an object, and what of that nobody can remove."""
+    if found is None:
+        return "older versions could not be asked for"
+    said = f"{found.count} older versions"
+    if found.locked is None:
+        return f"{said}; whether they are locked is not told"
+    if not found.locked:
+        return said
+    until = f" until {found.locked_until:%Y-%m-%d %H:%M} UTC" if found.locked_until else ", by a legal hold"
+    return f"{said}, {found.locked} of them locked{until}"
 
 
 def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -9,7 +9,6 @@ versions of the objects where the bucket keeps them; the certificate says so.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,21 +16,17 @@ from datetime import UTC, datetime
 
 from tasks.certificates import append, package_versions
 from tasks.dataset import DataSet
-from tasks.errors import CallHeld, ObjectVanished, PreconditionFailed, SettingsError, StorageRefused
+from tasks.erase_begun import BegunErasures
+from tasks.erase_runs import SPOKEN, erase_from_runs, filter_changes
+from tasks.errors import CallHeld, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import archive_of, read_archive
-from tasks.previous import table_of_key
 from tasks.records import CallRef
-from tasks.runs import find_head
-from tasks.schemas import CHANGES, CHECKPOINT, PLANNED, SCHEMAS, ArrowSchema
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
-from tasks.storage import Storage, StoredObject
-from tasks.tables import from_parquet, to_parquet, without
+from tasks.storage import OlderVersions, Storage
 
 Say = Callable[[str], None]
-# What of a run holds transcripts.
-_SPOKEN = frozenset({"checkpoints", "previous"})
 
 
 @dataclass
@@ -43,8 +38,8 @@ class Erasure:
         rewritten: objects that were rewritten without them, or removed, by URI.
         audio: recordings that were removed, by URI.
         kept: what could not be removed, by URI, and why.
-        older_versions: by URI, how many older versions the bucket keeps of an object that held a call; None where it
-            does not say.
+        older_versions: by URI, the older versions that the bucket keeps of an object that held a call, or was a
+            checkpoint that may have; None where it does not say.
         certificate: its number in the chain.
     """
 
@@ -52,7 +47,7 @@ class Erasure:
     rewritten: list[str] = field(default_factory=list)
     audio: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
-    older_versions: dict[str, int | None] = field(default_factory=dict)
+    older_versions: dict[str, OlderVersions | None] = field(default_factory=dict)
     certificate: int = 0
 
     @property
@@ -91,7 +86,10 @@ def erase_calls(
     recordings = _recordings(archive, settings, placed) if archive else {}
     _require_free(data, wanted, placed, recordings)
     result = Erasure({})
+    begun = BegunErasures(data.storage, archive, frozenset(wanted))
+    begun.note(recordings)
     keys: list[str] = []
+    removed: list[str] = []  # folders of which objects may be gone
     for (one, shard), ids in sorted(placed.items()):
         say(f"erasing {len(ids)} calls of {one}")
         result.erased[one] = sorted([*result.erased.get(one, ()), *ids])
@@ -102,18 +100,25 @@ def erase_calls(
     for one, erased in result.erased.items():
         in_month = frozenset(erased)
         say(f"looking through the runs of {one}")
-        keys += erase_from_runs(data.storage, one, in_month)
+        rewritten, run_ids = erase_from_runs(data.storage, one, in_month)
+        keys += rewritten
         keys += filter_changes(data.storage, one, in_month)
+        removed += [f"_runs/{run_id}/{folder}/" for run_id in run_ids for folder in sorted(SPOKEN)]
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
-            if not recordings.get(one):
+            if not recordings.get(one) and not begun.removed(one):
                 result.kept[archive_of(archive, one, settings)] = "no recording of these calls lies there"
-    for key in keys:
-        uri = data.storage.object_uri(key)
-        result.rewritten.append(uri)
-        result.older_versions[uri] = data.storage.older_versions(key)
+    for uri, key in begun.removed_before(recordings):
+        result.audio.append(uri)
+        if archive is not None:
+            _note_versions(archive, key, result)
+    say("asking for older versions")
+    result.rewritten += [data.storage.object_uri(key) for key in keys]
+    for prefix in (*keys, *removed):
+        _note_versions(data.storage, prefix, result)
     result.certificate = append(data.storage, "erasure", _erasure_id(), _certificate(result, reason))
+    begun.forget()
     return result
 
 
@@ -182,149 +187,6 @@ def _require_free(
             raise CallHeld(message)
 
 
-def erase_from_runs(storage: Storage, month: str, call_ids: frozenset[str], *, only_spoken: bool = False) -> list[str]:
-    """Rewrite what runs keep of a month, without some calls; also of runs that were never planned to the end.
-
-    Args:
-        storage: of the data set.
-        month: `YYYY-MM`.
-        call_ids: the calls.
-        only_spoken: whether only what holds transcripts is rewritten, and plans stay.
-
-    Returns:
-        the keys of what was rewritten or removed.
-    """
-    changed: list[str] = []
-    months: dict[str, str | None] = {}  # of a run that was never planned to the end, its parts say which
-    for info in list(storage.list("_runs/")):
-        _, run_id, kind, *_ = (*info.key.split("/"), "", "")
-        if run_id not in months:
-            head = find_head(storage, run_id)
-            months[run_id] = head.month if head else None
-        if months[run_id] not in {None, month} or (only_spoken and kind not in _SPOKEN):
-            continue
-        if kind == "jobs":
-            done = _filter_parquet(storage, info.key, PLANNED, call_ids, month)
-        elif kind == "checkpoints":
-            done = _filter_parquet(storage, info.key, CHECKPOINT, call_ids)
-        elif kind == "previous":
-            done = _filter_parquet(storage, info.key, SCHEMAS[table_of_key(info.key)], call_ids)
-        elif kind == "in_flight":
-            done = _filter_in_flight(storage, info.key, call_ids)
-        elif kind == "unplanned.jsonl":
-            done = _filter_unplanned(storage, info.key, call_ids)
-        else:
-            done = False
-        if done:
-            changed.append(info.key)
-    return changed
-
-
-def filter_changes(storage: Storage, month: str, call_ids: frozenset[str], *, apply: bool = True) -> dict[str, int]:
-    """Take calls out of what backfills of a month changed.
-
-    Args:
-        storage: of the data set.
-        month: `YYYY-MM`.
-        call_ids: the calls.
-        apply: whether to rewrite the objects; else it is only counted.
-
-    Returns:
-        how many rows of them each object held, by key, of those that held any.
-    """
-    found: dict[str, int] = {}
-    for info in list(storage.list(f"changes/month={month}/")):
-        rows = 0
-        try:
-            table = from_parquet(storage.get(info.key).data, CHANGES)
-            rows = len(table) - len(without(table, "call_id", call_ids))
-        except (ObjectVanished, ValueError):
-            pass  # it is gone, or `_filter_parquet` removes it
-        if (not apply and rows) or (apply and _filter_parquet(storage, info.key, CHANGES, call_ids)):
-            found[info.key] = rows
-    return found
-
-
-def _filter_parquet(
-    storage: Storage, key: str, schema: ArrowSchema, call_ids: frozenset[str], month: str | None = None
-) -> bool:
-    """Rewrite an object without some calls; whether any of them was in it. With `month`, only one of that month."""
-    while True:
-        try:
-            stored = storage.get(key)
-            table = from_parquet(stored.data, schema)
-        except ObjectVanished:
-            return False
-        except ValueError:
-            return _empty_damaged(storage, stored, is_plan=schema is PLANNED)
-        if month is not None and set(table["month"].unique().to_pylist()) - {month}:
-            return False
-        rest = without(table, "call_id", call_ids)
-        if len(rest) == len(table):
-            return False
-        try:
-            storage.put(key, to_parquet(rest), if_match=stored.info.etag)
-        except PreconditionFailed:
-            continue
-        return True
-
-
-def _empty_damaged(storage: Storage, stored: StoredObject, *, is_plan: bool) -> bool:
-    """Let an object that cannot be read hold nothing, as it may hold anything; whether it did.
-
-    A part of a plan stays, as one that cannot be read: its run says so. Everything else counts for nothing then.
-    """
-    if not is_plan:
-        storage.delete(stored.info.key)
-        return True
-    if not stored.data:
-        return False
-    try:
-        storage.put(stored.info.key, b"", if_match=stored.info.etag)
-    except PreconditionFailed:
-        return False
-    return True
-
-
-def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
-    try:
-        stored = storage.get(key)
-    except ObjectVanished:
-        return False
-    content = json.loads(stored.data)
-    if not call_ids & {*content["call_ids"], *content["deaths"], *content["suspects"]}:
-        return False
-    rest = {
-        "suspects": [call_id for call_id in content["suspects"] if call_id not in call_ids],
-        "call_ids": [call_id for call_id in content["call_ids"] if call_id not in call_ids],
-        "deaths": {call_id: count for call_id, count in content["deaths"].items() if call_id not in call_ids},
-        "spent_s": content["spent_s"],
-    }
-    try:
-        storage.put(key, json.dumps(rest).encode(), if_match=stored.info.etag)
-    except PreconditionFailed:
-        return False  # the job has gone on, and marks anew
-    return True
-
-
-def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
-    """Rewrite the list of what is no call of its own without the lines of some calls."""
-    while True:
-        try:
-            stored = storage.get(key)
-        except ObjectVanished:
-            return False
-        lines = stored.data.decode().splitlines(keepends=True)
-        rest = [line for line in lines if json.loads(line).get("call_id") not in call_ids]
-        if len(rest) == len(lines):
-            return False
-        try:
-            storage.put(key, "".join(rest).encode(), if_match=stored.info.etag)
-        except PreconditionFailed:
-            continue
-        return True
-
-
 def _erase_audio(archive: Storage, recordings: Iterable[CallRef], result: Erasure) -> None:
     """Remove recordings from the archive."""
     for call in recordings:
@@ -334,7 +196,18 @@ def _erase_audio(archive: Storage, recordings: Iterable[CallRef], result: Erasur
             result.kept[call.uri] = error.message
             continue
         result.audio.append(call.uri)
-        result.older_versions[call.uri] = archive.older_versions(call.key)
+        _note_versions(archive, call.key, result)
+
+
+def _note_versions(storage: Storage, prefix: str, result: Erasure) -> None:
+    """Note what the store keeps of an object, or of all objects of a folder, also of those that were removed."""
+    found = storage.older_versions(prefix)
+    if found is None:
+        result.older_versions[storage.object_uri(prefix)] = None
+        return
+    for key, versions in found.items():
+        if key == prefix or prefix.endswith("/"):
+            result.older_versions[storage.object_uri(key)] = versions
 
 
 def _certificate(result: Erasure, reason: str) -> dict[str, object]:
@@ -344,7 +217,15 @@ def _certificate(result: Erasure, reason: str) -> dict[str, object]:
         "rewritten": sorted(result.rewritten),
         "audio": sorted(result.audio),
         "kept": result.kept,
-        "older_versions": result.older_versions,
+        "older_versions": {uri: found and found.count for uri, found in result.older_versions.items()},
+        "locked_versions": {
+            uri: {
+                "count": found.locked,
+                "until": found.locked_until.isoformat(timespec="seconds") if found.locked_until else None,
+            }
+            for uri, found in result.older_versions.items()
+            if found is not None and found.locked != 0
+        },
         "versions": package_versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -356,14 +237,18 @@ def _erasure_id() -> str:
 
 def erasure_rows(result: Erasure) -> list[tuple[str, str]]:
     """What an erasure did, as lines for people."""
-    unknown = sum(count is None for count in result.older_versions.values())
+    found = [versions for versions in result.older_versions.values() if versions is not None]
+    unknown = len(result.older_versions) - len(found)
+    until = max((versions.locked_until for versions in found if versions.locked_until), default=None)
     rows = [
         ("calls erased", f"{result.calls:,}"),
         ("months", ", ".join(result.erased)),
         ("objects rewritten", f"{len(result.rewritten):,}"),
         ("recordings removed", f"{len(result.audio):,}"),
         ("not removed", f"{len(result.kept):,}"),
-        ("older versions that the buckets keep", f"{sum(count or 0 for count in result.older_versions.values()):,}"),
+        ("older versions that the buckets keep", f"{sum(versions.count for versions in found):,}"),
+        ("  of them locked", f"{sum(versions.locked or 0 for versions in found):,}"),
+        *([("  the last until", f"{until:%Y-%m-%d %H:%M} UTC")] if until else []),
         ("certificate", f"{result.certificate}"),
     ]
     if unknown:

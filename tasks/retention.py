@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.certificates import append, package_versions, read_chain
 from tasks.dataset import DataSet
-from tasks.erase import erase_calls, erase_from_runs, filter_changes
+from tasks.erase import erase_calls
+from tasks.erase_runs import erase_from_runs, filter_changes
 from tasks.holds import Hold, holds_on, read_holds
 from tasks.runs import find_head
 from tasks.schemas import Row

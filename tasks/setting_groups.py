@@ -227,6 +227,21 @@ class StorageSettings(Group):
     read_timeout_s: float = Field(60.0, gt=0, description="Time-out for an answer, in seconds.")
     max_attempts: int = Field(5, ge=1, description="Tries of one request, the first included.")
     max_connections: int = Field(32, ge=1, description="Size of the connection pool.")
+    encryption: Literal["AES256", "aws:kms"] | None = Field(
+        None,
+        description="Server-side encryption to ask for with every object that is written: `AES256` (SSE-S3) or "
+        "`aws:kms` (SSE-KMS); unset leaves it to the bucket.",
+    )
+    kms_key_id: str | None = Field(
+        None, min_length=1, description="Id or ARN of the key for `aws:kms`; unset means the bucket's or account's."
+    )
+
+    @model_validator(mode="after")
+    def _key_is_for_kms(self) -> StorageSettings:
+        if self.kms_key_id is not None and self.encryption != "aws:kms":
+            message = "kms_key_id is the key of encryption aws:kms; set storage.encryption too"
+            raise ValueError(message)
+        return self
 
     def options(self) -> StorageOptions:
         """As the storage wants them."""

@@ -32,7 +32,8 @@ class StorageOptions:
     """How to reach S3. A `file://` store needs none of it. Credentials are not here: boto3's own chain finds them.
 
     `endpoint_url` is for other stores than Amazon's; `path_style` None means path style exactly where an endpoint is
-    set. `ca_bundle` is the path of a PEM file. `max_attempts` counts the first try too.
+    set. `ca_bundle` is the path of a PEM file. `max_attempts` counts the first try too. `encryption` is what the server
+    is asked to do with every object that is written; None leaves it to the bucket, as `kms_key_id` None does the key.
     """
 
     endpoint_url: str | None = None
@@ -43,6 +44,8 @@ class StorageOptions:
     read_timeout_s: float = 60.0
     max_attempts: int = 5
     max_connections: int = 32
+    encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,21 @@ class StoredObject:
 
     info: ObjectInfo
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OlderVersions:
+    """What a store keeps of an object beside what it is now.
+
+    Attributes:
+        count: of older versions.
+        locked: of those, how many nobody can remove yet (retention, legal hold of the bucket); None: it is not told.
+        locked_until: when the last retention ends, in UTC; None where there is none.
+    """
+
+    count: int
+    locked: int | None
+    locked_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +207,12 @@ class Storage(ABC):
         """Remove an object; it is fine when it is absent."""
 
     @abstractmethod
-    def older_versions(self, key: str) -> int | None:
-        """How many older versions of an object the store keeps, of one that was removed too; None: it does not say."""
+    def older_versions(self, prefix: str) -> dict[str, OlderVersions] | None:
+        """The older versions that the store keeps of objects whose keys start with `prefix`, by key.
+
+        Those of an object that was removed are older versions too. Keys without any are left out; None: the store, or
+        what these credentials may do, does not let one ask.
+        """
 
 
 def open_storage(uri: str, options: StorageOptions | None = None) -> Storage:

@@ -30,6 +30,7 @@ from tasks.errors import (
 from tasks.storage import (
     FolderAccess,
     ObjectInfo,
+    OlderVersions,
     Storage,
     StoredObject,
     open_storage,
@@ -134,10 +135,10 @@ class FileStorage(Storage):
                 path.unlink(missing_ok=True)
                 _sync_folder(path.parent)
 
-    def older_versions(self, key: str) -> int | None:
+    def older_versions(self, prefix: str) -> dict[str, OlderVersions]:
         """None are kept: a folder has no versions."""
-        del key
-        return 0
+        del prefix
+        return {}
 
     def _path(self, key: str) -> Path:
         """Return the path of a key that can be a file's."""

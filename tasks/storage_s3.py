@@ -30,6 +30,7 @@ from tasks.errors import (
 )
 from tasks.storage import (
     ObjectInfo,
+    OlderVersions,
     S3Access,
     Storage,
     StorageOptions,
@@ -40,6 +41,7 @@ from tasks.storage import (
     write_whole,
 )
 from tasks.storage_s3_errors import RangeBeyondEnd, Request, translate
+from tasks.storage_s3_versions import older_versions_under
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -169,6 +171,10 @@ class S3Storage(Storage):
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write an object in one request."""
         request: PutObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._full_key(key), "Body": data}
+        if self._options.encryption is not None:
+            request["ServerSideEncryption"] = self._options.encryption
+        if self._options.kms_key_id is not None:
+            request["SSEKMSKeyId"] = self._options.kms_key_id
         if if_match is not None:
             request["IfMatch"] = _quoted(if_match)
         if if_none_match:
@@ -186,19 +192,14 @@ class S3Storage(Storage):
         except ObjectVanished:
             return
 
-    def older_versions(self, key: str) -> int | None:
-        """How many older versions the bucket keeps; None where these credentials, or the store, do not let one ask."""
-        full_key = self._full_key(key)
-        paginator = self._client.get_paginator("list_object_versions")
-        count = 0
+    def older_versions(self, prefix: str) -> dict[str, OlderVersions] | None:
+        """What the bucket keeps of older versions; None where these credentials, or the store, do not let one ask."""
         try:
-            with self._translated(key):
-                for page in paginator.paginate(Bucket=self._bucket, Prefix=full_key):
-                    found = [one for one in page.get("Versions", ()) if one["Key"] == full_key]
-                    count += sum(not one["IsLatest"] for one in found)
+            with self._translated(prefix):
+                found = older_versions_under(self._client, self._bucket, self._prefix + prefix)
         except StorageRefused:
             return None
-        return count
+        return {key.removeprefix(self._prefix): versions for key, versions in found.items()}
 
     def _full_key(self, key: str) -> str:
         if not key:

@@ -10,7 +10,11 @@ import botocore.exceptions as boto
 
 from tasks.errors import CallscribeError, StorageRefused, StorageUnavailable
 
-_ACCESS_DENIED = "these credentials may not do this. Grant s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject"
+_ACCESS_DENIED = (
+    "these credentials may not do this. Grant s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, and where a "
+    "key of KMS is used kms:GenerateDataKey and kms:Decrypt"
+)
+_WRONG_KEY = "the key that objects are encrypted with cannot be used. Correct storage.kms_key_id, or enable the key"
 _WRONG_REGION = "the bucket is in another region. Set its region and endpoint"
 _REFUSALS = {
     "NoSuchBucket": "the bucket does not exist. Correct the URI, or create the bucket",
@@ -25,6 +29,11 @@ _REFUSALS = {
     "PermanentRedirect": _WRONG_REGION,
     "AuthorizationHeaderMalformed": _WRONG_REGION,
     "301": _WRONG_REGION,
+    "KMS.DisabledException": _WRONG_KEY,
+    "KMS.InvalidKeyUsageException": _WRONG_KEY,
+    "KMS.KMSInvalidStateException": _WRONG_KEY,
+    "KMS.NotFoundException": _WRONG_KEY,
+    "InvalidEncryptionAlgorithmError": "it cannot encrypt in this way. Correct storage.encryption",
     "NotImplemented": "it lacks something that callscribe needs. Use another store, such as Amazon S3",
 }
 _LATER = {

@@ -139,6 +139,9 @@ def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Pas
     erased = data.erased(month, shard, shards)
     for call_id in erased:
         expected.pop(_call_key(call_id), None)
+    for call_id in sorted(erased - past.erased):
+        text = "a tombstone keeps the call away, and no certificate says so: if an erasure was cut off, do it again"
+        result.findings.append(Finding("erased", f"{where}, call {call_id}", text))
     for call_id in sorted(past.erased - erased):
         if shard_of(call_id, shards) == shard:
             text = "the call was erased, and nothing keeps it from returning: its tombstone is gone"

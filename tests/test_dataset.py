@@ -30,7 +30,7 @@ from tasks.records import CopiedAudio
 from tasks.rows import CallRows, rows_of
 from tasks.schemas import CALLS, UTTERANCES, Row
 from tasks.shards import object_key, shard_of
-from tasks.storage import DirectAccess, ObjectInfo, Storage, StoredObject, open_storage
+from tasks.storage import DirectAccess, ObjectInfo, OlderVersions, Storage, StoredObject, open_storage
 from tasks.tables import from_parquet, table_of, to_parquet
 
 MONTH = "2026-10"
@@ -82,9 +82,9 @@ class SteppedStorage(Storage):
         self._after(number, key)
         return etag
 
-    def older_versions(self, key: str) -> int | None:
+    def older_versions(self, prefix: str) -> dict[str, OlderVersions] | None:
         """As the store says."""
-        return self._inner.older_versions(key)
+        return self._inner.older_versions(prefix)
 
     def object_uri(self, key: str) -> str:
         """Ask the real store."""

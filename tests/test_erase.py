@@ -28,7 +28,7 @@ from tasks.runs import RunHead, new_run_id, read_jobs, write_head, write_job, wr
 from tasks.schemas import CALLS, CHECKPOINT, PLANNED, UTTERANCES
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import shard_of
-from tasks.storage import Storage, open_storage
+from tasks.storage import OlderVersions, Storage, open_storage
 from tasks.storage_file import FileStorage
 from tasks.tables import from_parquet
 from tasks.verify import verify
@@ -149,6 +149,31 @@ def test_the_certificate_of_an_erasure(storage: Storage) -> None:
     assert {storage.object_uri(f"_runs/{run_id}/jobs/job-0001.parquet") for run_id in RUNS[:2]} < set(result.rewritten)
     checked = verify(DataSet(storage))
     assert ([], 6) == (checked.findings, checked.calls)
+
+
+def test_an_erasure_that_dies_is_told_to_its_end(
+    storage: Storage, archive: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate of the next try lists also the recordings that the first had removed."""
+    delete, removed = archive.delete, []
+
+    def die_at_the_second(key: str) -> None:
+        if removed:
+            message = "the process dies here"
+            raise ConnectionAbortedError(message)
+        delete(key)
+        removed.append(key)
+
+    monkeypatch.setattr(archive, "delete", die_at_the_second)
+    with pytest.raises(ConnectionAbortedError):
+        _erase(storage, "call-0", archive=archive)
+    assert ["erased"] == [finding.kind for finding in verify(DataSet(storage), MONTH).findings]
+    monkeypatch.setattr(archive, "delete", delete)
+    done = _erase(storage, "call-0", archive=archive)
+    keys = ["2026/10/05/call-0.wav", "2026/10/06/call-0.wav", "2026/11/01/call-0.wav"]
+    assert [archive.object_uri(key) for key in keys] == sorted(done.audio)
+    assert {} == done.kept
+    assert [] == list(storage.list("_control/erasing/")) == verify(DataSet(storage)).findings
 
 
 def test_an_erasure_may_be_done_again(storage: Storage) -> None:
@@ -318,8 +343,8 @@ def test_older_versions_are_named(versioned: str) -> None:
     result = _erase(storage, "call-0", archive=archive)
     assert [] == _holding(storage, SPOKEN)
     assert {} != result.older_versions
-    assert all(count for count in result.older_versions.values())
-    assert 1 == result.older_versions[archive.object_uri("2026/10/05/call-0.wav")]
+    assert all(found and found.count for found in result.older_versions.values())
+    assert OlderVersions(1, 0) == result.older_versions[archive.object_uri("2026/10/05/call-0.wav")]
 
 
 class _Locked(FileStorage):

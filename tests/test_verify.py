@@ -201,6 +201,8 @@ def test_a_call_that_was_erased(storage: Storage) -> None:
     _run(storage, RUNS[0], CALL_IDS)
     shard = shard_of("call-0", SHARDS)
     storage.put(tombstone_key(MONTH, shard, SHARDS), json.dumps({"call_ids": ["call-0"]}).encode())
+    assert ["erased", "erased"] == _kinds(storage)  # it is there, and nobody certified that it is erased
+    append(storage, "erasure", "e1", {"erased": {MONTH: ["call-0"]}})
     assert ["erased"] == _kinds(storage)
     _edit(storage, "calls", _without_a_call)
     result = _verify(storage)
