@@ -25,6 +25,7 @@ OF_RECOGNITION = (
     "hot_words",
     "languages",
     "many_calls",
+    "gpu",
     "peers",
     "peers_large",
 )

@@ -31,6 +31,9 @@ CUDA_LIBRARIES = (
     "cublas/lib/libcublas.so.12",
 )
 CPU_BATCH = 8
+# Calls that are loaded at a time. Beside the models of a GPU cores are free, and two loaders let a small one wait
+# (evaluation/benchmarks/gpu.md).
+LOADERS = {"cpu": 2, "cuda": 4}
 CUDA_BATCH_MOST = 64
 CUDA_BATCH_STEP = 8
 CUDA_MEMORY_SHARE = 0.6
@@ -343,6 +346,11 @@ def chunk_bytes(
     return (encoder + cross_attention + self_attention + logits) * 3 // 2
 
 
+def automatic_loaders(device: Device) -> int:
+    """How many calls to load at a time, beside the models: what a core can load, few GPUs wait for."""
+    return LOADERS[device.kind]
+
+
 def own_stream(device: Device, layer: DeviceLayer = LIBRARIES) -> Callable[[], AbstractContextManager[object]]:
     """Contexts in which torch's work on a GPU runs beside that of CTranslate2, which has streams of its own.
 
@@ -382,6 +390,22 @@ def with_huge_pages(environment: Mapping[str, str], glibc: str | None) -> dict[s
         return None
     others = [environment["GLIBC_TUNABLES"]] if environment.get("GLIBC_TUNABLES") else []
     return {**environment, "GLIBC_TUNABLES": ":".join([*others, f"{_TUNABLE}=1"])}
+
+
+def one_blas_thread() -> None:
+    """Have NumPy and SciPy multiply matrices in the thread that asks for it, from now on, in the whole process.
+
+    Theirs are small, and asked for by many threads at once (spectra of chunks, channels while they are loaded). The
+    threads that OpenBLAS keeps beside, one for each core, wait for each other there, and wait by spinning: they kept 8
+    of the 16 cores of a GPU machine busy with nothing (evaluation/benchmarks/gpu.md). CTranslate2 and torch have
+    threads of their own. To be called once NumPy and SciPy are imported.
+
+    Products are rounded otherwise by it, in their last bits. On a CPU, where a word here and there hangs on those, and
+    cores are few, it is therefore left alone.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def usable_cores() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.bundles import Bundle
-from tasks.devices import Device, own_stream
+from tasks.devices import Device, is_out_of_memory, own_stream
+from tasks.errors import DeviceError
 from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
@@ -37,6 +39,7 @@ PUBLISHED_LINK_DISTANCE = 0.5
 # Sound that is diarized in one go. Embeddings are compared with each other, all with all.
 WINDOW_S = 1800
 WINDOW = WINDOW_S * MODEL_SAMPLING_RATE
+_LOG = logging.getLogger(__name__)
 
 
 class Diarizer:
@@ -83,6 +86,9 @@ class Diarizer:
 
         Returns:
             turns of speakers `SPEAKER_00`, `SPEAKER_01`, …
+
+        Raises:
+            DeviceError: the device has no memory even for batches of one.
         """
         least = speakers or fewest or self._settings.min_speakers
         most = speakers or self._settings.max_speakers
@@ -106,12 +112,12 @@ class Diarizer:
         file = {"waveform": torch.from_numpy(channel[None]), "sample_rate": MODEL_SAMPLING_RATE, "uri": "call"}
         with self._stream():
             try:
-                output: Any = self._pipeline(file, min_speakers=fewest, max_speakers=most)
+                output = self._apply(file, fewest, most)
             except ValueError:
                 if fewest == 1:
                     raise
                 # A short call holds too few stretches of speech to make that many clusters of.
-                output = self._pipeline(file, min_speakers=1, max_speakers=most)
+                output = self._apply(file, 1, most)
         duration_s = len(channel) / MODEL_SAMPLING_RATE
         found = Diarization(
             *(
@@ -126,6 +132,30 @@ class Diarizer:
         labels = [str(label) for label in output.speaker_diarization.labels()]
         return found, dict(zip(labels, np.asarray(output.speaker_embeddings), strict=False))
 
+    def _apply(self, file: Mapping[str, Any], fewest: int, most: int) -> Any:  # noqa: ANN401  # pyannote.audio's own
+        """Run the pipeline; in smaller batches, from then on, where memory runs out.
+
+        Raises:
+            DeviceError: memory does not suffice for batches of one.
+        """
+        while True:
+            try:
+                return self._pipeline(file, min_speakers=fewest, max_speakers=most)
+            except (RuntimeError, MemoryError) as error:  # pyannote.audio makes a MemoryError of torch's own
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error)
+            # Again when the error is gone: it holds on to what the failed batch had.
+
+    def _halve(self, error: Exception) -> None:
+        sizes = (self._pipeline.segmentation_batch_size, self._pipeline.embedding_batch_size)
+        if max(sizes) == 1:
+            message = f"the device has no memory to diarize a stretch of speech alone: {error}"
+            raise DeviceError(message) from error
+        smaller = [max(1, size // 2) for size in sizes]
+        self._pipeline.segmentation_batch_size, self._pipeline.embedding_batch_size = smaller
+        _LOG.warning("out of memory while diarizing; going on with batches of %d and %d", *smaller)
+
 
 def _placed(turn: Turn, offset_s: float, labels: Mapping[str, str]) -> Turn:
     """A turn of a stretch, in the call."""
@@ -138,6 +168,8 @@ def load_diarizer(bundle: Bundle, device: Device, settings: DiarizationSettings)
 
     # pyannote.audio warns at length that it cannot decode files; it never has to: it gets waveforms.
     warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly")
+    # And that it computes in full float32 on a GPU, which is what is wanted.
+    warnings.filterwarnings("ignore", message=r"TensorFloat-32 \(TF32\) has been disabled")
     from pyannote.audio.telemetry import set_telemetry_metrics
 
     set_telemetry_metrics(False)

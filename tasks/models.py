@@ -16,6 +16,8 @@ from tasks.devices import (
     DeviceLayer,
     automatic_batch_size,
     chunk_bytes,
+    is_out_of_memory,
+    one_blas_thread,
     open_device,
     usable_cores,
 )
@@ -57,7 +59,10 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
         models = Models(
             bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
         )
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        if is_out_of_memory(error):
+            message = f"{device.name} ({device.torch_name}) has no memory for bundle {bundle.name!r}: {error}"
+            raise DeviceError(message) from error
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
     prove(models)
@@ -77,9 +82,11 @@ def prove(models: Models) -> None:
     try:
         models.recognizer.prove()
         models.diarizer.prove()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         device = models.device
-        message = f"{device.name} ({device.torch_name}, {device.compute_type}) cannot run the models: {error}"
+        # Said outright: of a batch of one, pyannote.audio says that it is too large.
+        wrong = "has no memory to run" if is_out_of_memory(error) else "cannot run"
+        message = f"{device.name} ({device.torch_name}, {device.compute_type}) {wrong} the models: {error}"
         raise DeviceError(message) from error
 
 
@@ -106,6 +113,8 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         local_files_only=True,
     )
     importing.join()  # two threads that import parts of one package may meet in the middle
+    if device.kind == "cuda":
+        one_blas_thread()
     return Recognizer(
         Whisper(model),
         settings,

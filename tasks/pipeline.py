@@ -24,6 +24,7 @@ from tasks.attribute import UNKNOWN_SPEAKER, attribute
 from tasks.conversation import measure
 from tasks.decoder import DecoderPool
 from tasks.denoise import HeardChannel, choose
+from tasks.devices import automatic_loaders
 from tasks.diarization_queue import DiarizationQueue, channel_speakers
 from tasks.echoed_words import Echoes, level_of, set_echoes_aside
 from tasks.errors import ProcessingError, UsageError
@@ -70,11 +71,12 @@ def process(
     Raises:
         UsageError: something around the calls is wrong; what was not yielded was not done.
     """
+    loaders = settings.run.loader_threads or automatic_loaders(models.device)
     with (
         TemporaryDirectory(prefix="callscribe-") as scratch,
         DecoderPool(settings.decoder.limits()) as decoders,
         DiarizationQueue(models, settings) as queue,
-        ThreadPoolExecutor(settings.run.loader_threads) as pool,
+        ThreadPoolExecutor(loaders) as pool,
     ):
         numbers = count()
 
@@ -85,7 +87,7 @@ def process(
                 rmtree(attempt.scratch, ignore_errors=True)  # its turn may be hours away
             return attempt
 
-        for pile in _piles(_ahead(pool, loaded, work, settings), settings):
+        for pile in _piles(_ahead(pool, loaded, work, loaders, settings), settings):
             _recognize_pile(pile, models, queue, settings)
             for attempt in pile:
                 if not attempt.copied:
@@ -107,7 +109,11 @@ def _require_device(attempt: Attempt, models: Models) -> None:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[PlannedCall], Attempt], work: Iterable[PlannedCall], settings: Settings
+    pool: ThreadPoolExecutor,
+    load: Callable[[PlannedCall], Attempt],
+    work: Iterable[PlannedCall],
+    loaders: int,
+    settings: Settings,
 ) -> Iterator[Future[Attempt]]:
     """Submit calls in order, as far ahead of the one that is handed out as fits onto scratch disk.
 
@@ -119,7 +125,7 @@ def _ahead(
 
     def fill() -> None:
         while len(pending) < PILE_CALLS:
-            if len(pending) >= settings.run.loader_threads and sum(length for _, length in pending) >= AHEAD_S:
+            if len(pending) >= loaders and sum(length for _, length in pending) >= AHEAD_S:
                 return
             planned = next(calls, None)
             if planned is None:

@@ -23,6 +23,7 @@ from tasks.devices import (
     Libraries,
     Memory,
     automatic_batch_size,
+    automatic_loaders,
     chunk_bytes,
     compute_type_for,
     free_memory_bytes,
@@ -339,6 +340,22 @@ def test_the_cpu_needs_no_torch() -> None:
     """Torch takes seconds to import, and the CPU is proved without."""
     program = "import sys; from tasks.devices import open_device; open_device('cpu'); print('torch' in sys.modules)"
     assert "False" == python(program)
+
+
+def test_matrices_are_multiplied_in_one_thread() -> None:
+    """By every BLAS that NumPy and SciPy bring, whatever the machine and its environment have."""
+    program = (
+        "import numpy, scipy.linalg; from threadpoolctl import threadpool_info;"
+        "from tasks.devices import one_blas_thread;"
+        "one_blas_thread(); found = [x['num_threads'] for x in threadpool_info() if x['user_api'] == 'blas'];"
+        "print(len(found) > 0, set(found))"
+    )
+    assert "True {1}" == python(program)
+
+
+def test_loaders_of_a_device() -> None:
+    """Beside a GPU cores are free."""
+    assert (2, 4) == (automatic_loaders(CPU), automatic_loaders(GPU))
 
 
 def test_the_libraries_are_a_device_layer() -> None:

@@ -1,7 +1,7 @@
 """Who speaks when: the starter pipeline on a real call, and its speaker encoder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from sounds import SECOND, beginning, demo, silence, track
 
 from tasks.devices import Device
 from tasks.diarize import Diarizer
+from tasks.errors import DeviceError
 from tasks.models import Models
 from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
@@ -102,6 +103,62 @@ def test_a_word_too_short_for_a_voice_is_somebodys(models: Models, speech: Track
     """Under 0.4 s nothing can be said of a voice; that somebody spoke, can."""
     word = np.concatenate([silence(1.0), speech.read(round(1.3 * SECOND), round(1.6 * SECOND)), silence(1.0)])
     assert {"SPEAKER_00"} == {turn.speaker for turn in models.diarizer.diarize(track(word)).turns}
+
+
+# ------------------------------------------------------------------------------------------------------- memory
+
+
+class Tight:
+    """The starter pipeline on a device with memory for batches of so many."""
+
+    def __init__(self, pipeline: Callable[..., object], most: int, error: Exception) -> None:
+        self._pipeline = pipeline
+        self._most = most
+        self._error = error
+        self.segmentation_batch_size = self.embedding_batch_size = 32
+        self.tried: list[tuple[int, int]] = []
+
+    def __call__(self, file: object, **options: object) -> object:
+        """As the pipeline, where the batches are small enough."""
+        self.tried.append((self.segmentation_batch_size, self.embedding_batch_size))
+        if max(self.tried[-1]) > self._most:
+            raise self._error
+        return self._pipeline(file, **options)
+
+
+OUT_OF_MEMORY = [
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError("batch_size ( 32) is probably too large. Try with a smaller value until memory error disappears."),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "pyannote"])
+def test_batches_shrink_where_memory_runs_out(
+    models: Models, speech: Track, turns: tuple[Turn, ...], error: Exception
+) -> None:
+    """The call is diarized as ever, and so are all after it, without running out again."""
+    tight = Tight(models.diarizer._pipeline, 8, error)
+    diarizer = Diarizer(tight, CPU, DiarizationSettings(), 0.3)
+    assert turns == diarizer.diarize(speech).exclusive
+    assert turns == diarizer.diarize(speech).exclusive
+    assert [(32, 32), (16, 16), (8, 8), (8, 8)] == tight.tried
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "pyannote"])
+def test_no_memory_for_batches_of_one(models: Models, speech: Track, error: Exception) -> None:
+    """That is the device's fault, and no call's."""
+    tight = Tight(models.diarizer._pipeline, 0, error)
+    with pytest.raises(DeviceError, match="has no memory to diarize"):
+        Diarizer(tight, CPU, DiarizationSettings(), 0.3).diarize(speech)
+    assert [32, 16, 8, 4, 2, 1] == [size for size, _ in tight.tried]
+
+
+def test_other_errors_of_a_library_are_the_calls(models: Models, speech: Track) -> None:
+    """They are not tried again."""
+    tight = Tight(models.diarizer._pipeline, 0, RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        Diarizer(tight, CPU, DiarizationSettings(), 0.3).diarize(speech)
+    assert [(32, 32)] == tight.tried
 
 
 # ------------------------------------------------------------------------------------------------------ windows

@@ -1,13 +1,15 @@
-"""Models on a device: how many chunks are decoded at once."""
+"""Models on a device: how many chunks are decoded at once, and what is said where memory does not suffice."""
 
 from dataclasses import dataclass, field
 
 import pytest
 
+from tasks import models as models_module
 from tasks.batches import Batches
 from tasks.devices import CPU_BATCH, Device, Memory
-from tasks.models import Models, fit_batches
-from tasks.setting_groups import RecognizerSettings
+from tasks.errors import BundleError, DeviceError
+from tasks.models import Models, fit_batches, load_models, prove
+from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 
 GIB = 2**30
 
@@ -61,3 +63,63 @@ def test_a_set_size_stands() -> None:
 def test_a_cpu_has_its_own_size() -> None:
     """Whatever memory it has."""
     assert CPU_BATCH == fitted("cpu", 75 * GIB)
+
+
+# --------------------------------------------------------------------------------------------------- out of memory
+
+
+@dataclass
+class Failing:
+    """A model that does not run."""
+
+    error: Exception
+
+    def prove(self) -> None:
+        """Say why."""
+        raise self.error
+
+
+@dataclass
+class Running:
+    """A model that runs."""
+
+    def prove(self) -> None:
+        """All is well."""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), "has no memory to run the models"),
+        (MemoryError("batch_size ( 32) is probably too large."), "has no memory to run the models"),
+        (RuntimeError("no kernel image is available"), "cannot run the models"),
+    ],
+)
+def test_why_models_do_not_run(error: Exception, expected: str) -> None:
+    """Either model; pyannote.audio's MemoryError, too, is the device's."""
+    for pair in ((Failing(error), Running()), (Running(), Failing(error))):
+        with pytest.raises(DeviceError) as caught:
+            prove(Models(None, Device("cuda", 1, "a card", "float16"), *pair))
+        assert f"a card (cuda:1, float16) {expected}: {error}" == caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), DeviceError),
+        (MemoryError("std::bad_alloc"), DeviceError),
+        (RuntimeError("Unsupported model binary version"), BundleError),
+    ],
+)
+def test_a_device_too_small_for_the_models(
+    models: Models, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    """What does not fit is no fault of the bundle."""
+
+    def load(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(models_module, "load_diarizer", load)
+    settings = ModelSettings(folder=models.bundle.folder.parent, bundle=models.bundle.name, device="cpu")
+    with pytest.raises(kind, match=str(error)):
+        load_models(settings, RecognizerSettings(), DiarizationSettings())

@@ -623,6 +623,23 @@ def test_a_pile_that_fails_as_a_whole(speech: Samples) -> None:
     assert [failure("processing_error", "RuntimeError: not today")] * 2 == [item.failure for item in found]
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("cpu", 2), ("cuda", 4)])
+def test_calls_are_loaded_at_a_time_as_the_device_needs_them(speech: Samples, kind: str, expected: int) -> None:
+    """Where no number is set: so many threads fetch at once, and no more."""
+    together = threading.Barrier(expected)
+    threads: set[str] = set()
+
+    def fetch(_: CallRef, path: Path) -> None:
+        threads.add(threading.current_thread().name)
+        together.wait(10)
+        path.write_bytes(wav(speech))
+
+    models = replace(simple_models(), device=Device(kind, 0, "a test", "float16"))
+    work = [planned_call(call_ref(f"call-{number}")) for number in range(8)]
+    assert ["transcribed"] * 8 == [found.kind for found in process(work, fetch, models, settings_of())]
+    assert expected == len(threads)
+
+
 @pytest.mark.usefixtures("one_at_a_time")
 @pytest.mark.parametrize("loader_threads", [1, 2, 3])
 def test_loading_runs_ahead_no_further_than_its_threads(speech: Samples, loader_threads: int) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from evaluation.benchmarks.publish import DeviceOption
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.normalise import NORMALISER
 from evaluation.references import Reference, load_references
@@ -98,10 +99,11 @@ def markdown(results: Sequence[KindResult], models: Models) -> str:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Recordings and references.")],
+    device: DeviceOption = None,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Measure WER, cpWER, WDER and speed on a folder of recordings with references."""
-    settings = load_settings()
+    settings = load_settings(overrides={"models": {"device": device}})
     models = load_models(settings.models, settings.recognizer, settings.diarization)
     results = [measure(folder, kind, models, settings) for kind in KINDS if any(folder.glob(f"*.{kind}.wav"))]
     text = markdown(results, models)

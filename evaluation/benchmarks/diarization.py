@@ -24,12 +24,13 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluation.benchmarks.publish import DeviceOption
 from evaluation.benchmarks.recognition import LIMITS
 from evaluation.references import RttmTurn, collect_references
 from tasks.audio import prepare
 from tasks.bundles import open_bundle
 from tasks.decoding import decode_to_file
-from tasks.devices import open_device, usable_cores
+from tasks.devices import Device, open_device, usable_cores
 from tasks.diarize import starter_pipeline
 from tasks.settings import Settings, load_settings, prepare_environment
 from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
@@ -78,11 +79,12 @@ def ways(settings: Settings) -> dict[str, Diarize]:
     from tasks.turn_diarization import TurnDiarization
 
     torch.set_num_threads(usable_cores())
+    device = torch.device(_device(settings).torch_name)
     folder = open_bundle(settings.models.folder, settings.models.bundle).folder
     bounds = {"min_speakers": settings.diarization.min_speakers, "max_speakers": settings.diarization.max_speakers}
 
     def way(kind: type[SpeakerDiarization], factor: float = 1.0, *, told: bool = False) -> Diarize:
-        pipeline: Any = starter_pipeline(folder, kind)
+        pipeline: Any = starter_pipeline(folder, kind).to(device)
         if isinstance(pipeline, TurnDiarization):
             pipeline.instantiate({"voices": {name: factor * value for name, value in asdict(DEFAULT_BOUNDS).items()}})
 
@@ -153,12 +155,13 @@ def load(path: Path, folder: Path, settings: Settings) -> list[Track]:
 def main(
     folders: Annotated[list[Path], typer.Argument(help="Folders of recordings with RTTM files.")],
     single: Annotated[Path | None, typer.Option(help="Folder of recordings with a speaker on each channel.")] = None,
+    device: DeviceOption = None,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Measure diarization."""
     prepare_environment()
     warnings.filterwarnings("ignore")
-    settings = load_settings()
+    settings = load_settings(overrides={"models": {"device": device}})
     calls = find_calls(folders)
     columns = ["speakers right", "DER %", "DER % at ± 0.25 s", "missed %", "false alarm %", "confused %", "RTFx"]
     lines = [f"| recordings | way | {' | '.join(columns)} |", f"| --- | --- |{' ---: |' * len(columns)}"]
@@ -176,8 +179,8 @@ def main(
                 typer.echo(lines[-1])
         told = "; ".join(f"{way} {count_single(known[way], alone)}" for way in known if alone and "told" not in way)
     note = (
-        f"{datetime.now(UTC):%Y-%m-%d}; models of bundle starter, {open_device('cpu').name}, {usable_cores()} cores, "
-        f"Python {platform.python_version()}. Between {settings.diarization.min_speakers} and "
+        f"{datetime.now(UTC):%Y-%m-%d}; models of bundle starter, {_device(settings).name}, "
+        f"{usable_cores()} cores, Python {platform.python_version()}. Between {settings.diarization.min_speakers} and "
         f"{settings.diarization.max_speakers} speakers, unless told. DER by pyannote.metrics, overlap scored; missed, "
         "false alarm and confused make up the one at ± 0.25 s. RTFx is that of diarization alone."
     )
@@ -186,6 +189,10 @@ def main(
     typer.echo(text)
     if write is not None:
         write.write_text(text, encoding="utf-8")
+
+
+def _device(settings: Settings) -> Device:
+    return open_device(settings.models.device, settings.models.compute_type)
 
 
 def _scored(uem: Path) -> tuple[tuple[float, float], ...] | None:

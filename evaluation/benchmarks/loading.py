@@ -46,7 +46,7 @@ from evaluation.benchmarks.loading_programs import (
     ours,
 )
 from tasks.decoder import DecoderPool
-from tasks.devices import usable_cores
+from tasks.devices import automatic_loaders, usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.schemas import Row
@@ -146,10 +146,11 @@ def main(
 
 
 def _pile_note(models: Models, settings: Settings) -> str:
+    loaders = settings.run.loader_threads or automatic_loaders(models.device)
     return (
         f"Stages are seconds of the clock, summed over calls; their sum is what they would take one after another, and "
         "`hidden` by how much the run was shorter, because calls are loaded while the models work on others "
-        f"({settings.run.loader_threads} loader threads). In the second run every call waits for the one before, and "
+        f"({loaders} loader threads). In the second run every call waits for the one before, and "
         "starts a decoder of its own. Where recogniser and loaders share the cores of a machine, stages that overlap "
         f"each take longer than alone. Bundle {models.bundle.name}, {models.device.name}, "
         f"{models.device.compute_type}."

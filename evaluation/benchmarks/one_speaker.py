@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.bundles import open_bundle
 from tasks.devices import open_device
 from tasks.diarize import Diarizer
-from tasks.models import Models, load_recognizer
+from tasks.models import Models, fit_batches, load_recognizer
 from tasks.records import Diarization, Turn
 from tasks.settings import Settings
 from tasks.tracks import Track
@@ -33,4 +33,6 @@ def load(settings: Settings) -> Models:
     device = open_device(settings.models.device, settings.models.compute_type)
     recognizer = load_recognizer(bundle, device, settings.recognizer)
     recognizer.prove()
-    return Models(bundle, device, recognizer, OneSpeaker())
+    models = Models(bundle, device, recognizer, OneSpeaker())
+    fit_batches(models, settings.recognizer)
+    return models

@@ -21,17 +21,17 @@ import numpy as np
 import typer
 
 from evaluation.benchmarks.calibrate import find_recordings
-from evaluation.benchmarks.publish import publish
+from evaluation.benchmarks.one_speaker import load
+from evaluation.benchmarks.publish import DeviceOption, publish
 from evaluation.normalise import normalised_words
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent
 from evaluation.wer import count_errors
 from tasks.audio import prepare
-from tasks.bundles import open_bundle
 from tasks.decoding import DecodeOptions, decode_to_file
-from tasks.devices import open_device, usable_cores
+from tasks.devices import usable_cores
 from tasks.heard import CallSpeech, ChannelSpeech
-from tasks.models import load_recognizer
+from tasks.models import Models
 from tasks.records import CallHints, Recognition, Samples
 from tasks.settings import Settings, load_settings, prepare_environment
 from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
@@ -51,15 +51,15 @@ Program = Callable[[Sequence[Track]], list[Texts]]
 """Hears tracks; gives the texts found in each."""
 
 
-def programs(settings: Settings) -> dict[str, Program]:
-    """Ours, and faster-whisper's two ways, on the same files and threads."""
+def programs(models: Models, settings: Settings) -> dict[str, Program]:
+    """Ours, and faster-whisper's two ways, on the same files, device and threads."""
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    bundle, device = open_bundle(settings.models.folder, settings.models.bundle), open_device("cpu")
-    recognizer = load_recognizer(bundle, device, settings.recognizer)
+    bundle, device, recognizer = models.bundle, models.device, models.recognizer
     model = WhisperModel(
         str(bundle.folder / "recognizer"),
-        device="cpu",
+        device=device.kind,
+        device_index=device.index,
         compute_type=device.compute_type,
         cpu_threads=settings.recognizer.cpu_threads or usable_cores(),
         local_files_only=True,
@@ -83,7 +83,10 @@ def programs(settings: Settings) -> dict[str, Program]:
         return [[one.text for one in model.transcribe(track.read(), vad_filter=True, **options)[0]] for track in tracks]
 
     def per_file(tracks: Sequence[Track]) -> list[Texts]:
-        return [[one.text for one in batched.transcribe(track.read(), batch_size=8, **options)[0]] for track in tracks]
+        return [
+            [one.text for one in batched.transcribe(track.read(), batch_size=recognizer.batches.size, **options)[0]]
+            for track in tracks
+        ]
 
     return {"ours": ours, "faster-whisper, sequential": sequential, "faster-whisper, batched per file": per_file}
 
@@ -112,11 +115,13 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often each program hears each workload.", min=1)] = 3,
     short_s: Annotated[float, typer.Option(help="Length of a short call, in seconds.")] = 30.0,
     long_s: Annotated[float, typer.Option(help="Length of the long call, in seconds.")] = 600.0,
+    device: DeviceOption = None,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Measure cross-call batches against faster-whisper, round by round in alternating order."""
     prepare_environment()
-    settings = load_settings()
+    settings = load_settings(overrides={"models": {"device": device}})
+    models = load(settings)
     recordings = find_recordings([folder])
     with TemporaryDirectory() as name:
         scratch = Path(name)
@@ -130,7 +135,7 @@ def main(
             f"{len(whole)} calls, {sum(one.duration_s for one in whole) / len(whole):.0f} s in the mean": whole,
             f"one call of {long_s / 60:.0f} min": [as_one(whole, scratch / "long", long_s)],
         }
-        known = programs(settings)
+        known = programs(models, settings)
         for program in known.values():
             program(pile[:1])  # everything has been used once
         lines = [
@@ -141,12 +146,13 @@ def main(
             references = [one.texts for one in recordings] if tracks is whole else None
             lines += measure(workload, tracks, known, rounds, references)
             typer.echo("\n".join(lines[-len(known) :]))
+    machine = f"{models.device.name}, {usable_cores()} cores, Python {platform.python_version()}"
     note = (
-        f"{datetime.now(UTC):%Y-%m-%d}; {rounds} rounds; Whisper of bundle {settings.models.bundle}, int8, beam "
-        f"{settings.recognizer.beam_size}, word times, language given; {open_device('cpu').name}, {usable_cores()} "
-        f"cores, Python {platform.python_version()}. Detection of speech, features, encoding, decoding and alignment "
-        "are timed; loading is not. The machine is shared: read the ratios, taken round by round; that of CPU time "
-        "depends least on who else is on it."
+        f"{datetime.now(UTC):%Y-%m-%d}; {rounds} rounds; Whisper of bundle {models.bundle.name}, "
+        f"{models.device.compute_type}, beam {settings.recognizer.beam_size}, batches of "
+        f"{models.recognizer.batches.size}, word times, language given; {machine}. Detection of speech, features, "
+        "encoding, decoding and alignment are timed; loading is not. The machine is shared: read the ratios, taken "
+        "round by round; that of CPU time depends least on who else is on it."
     )
     publish(lines, note, write)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from evaluation.benchmarks.publish import publish
+from evaluation.benchmarks.publish import DeviceOption, publish
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import load_models
@@ -53,10 +53,11 @@ def line(name: str, rows: Iterable[Row]) -> str:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Recordings of one channel and of two.")],
+    device: DeviceOption = None,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Measure the time of each stage of a run over recordings of both kinds."""
-    settings = load_settings()
+    settings = load_settings(overrides={"models": {"device": device}})
     models = load_models(settings.models, settings.recognizer, settings.diarization)
     inside: Counter[str] = Counter()
     pipeline: Any = models.diarizer._pipeline  # noqa: SLF001  # its parts are measured
