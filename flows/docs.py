@@ -33,7 +33,7 @@ OF_RECOGNITION = (
 OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stages")
 
 # … and those in docs/runs.md.
-OF_RUNS = ("month",)
+OF_RUNS = ("month", "month_flow")
 
 
 def tables() -> dict[Path, dict[str, str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -11,12 +14,28 @@ from prefect import flow, get_run_logger
 from flows.progress import watcher
 from tasks.dataset import DataSet
 from tasks.models import Models, load_models
+from tasks.records import CopiedAudio, Outcome
 from tasks.run_job import run_job
 from tasks.runs import read_head
 from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
 
 Overrides = dict[str, dict[str, Any]]
+_CHECK: ContextVar[Callable[[], None]] = ContextVar("callscribe_check", default=lambda: None)
+
+
+@contextmanager
+def kept_by(check: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, jobs in this process ask after every call whether the month is still theirs.
+
+    Args:
+        check: raises where it is not; the job then commits what it has finished, and stops.
+    """
+    token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
 
 
 @flow(
@@ -46,7 +65,13 @@ def transcribe_job(
     storage = open_transcripts(transcripts, settings)
     head = read_head(storage, run_id)
     models = loaded_models(settings)
-    counts = run_job(DataSet(storage), head, job, models, settings, watcher().done, began=began, budget_s=budget_s)
+    check = _CHECK.get()
+
+    def done(outcome: Outcome | CopiedAudio) -> None:
+        watcher().done(outcome)
+        check()
+
+    counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
     get_run_logger().info("job %s of %s: %s", job, run_id, counts)
     return counts
 

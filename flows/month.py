@@ -11,7 +11,7 @@ from prefect.artifacts import create_table_artifact
 
 from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
-from flows.job import Overrides, open_transcripts, transcribe_job
+from flows.job import Overrides, kept_by, open_transcripts, transcribe_job
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
 from tasks.budget import budget_of
@@ -136,7 +136,8 @@ def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
                 )
                 raise BudgetReached(message)
         try:
-            transcribe_job(place.data.storage.uri, head.run_id, number, place.overrides, left_s)
+            with kept_by(active.check):
+                transcribe_job(place.data.storage.uri, head.run_id, number, place.overrides, left_s)
         except RunIncomplete as error:
             watcher().note(error.message)  # the other jobs are done nevertheless
 

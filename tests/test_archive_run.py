@@ -27,10 +27,10 @@ from flows.erasure import erase
 from flows.job import transcribe_job
 from flows.progress import Nobody, watched_by
 from flows.s3_server import LocalS3Server
-from tasks.active import ActiveMonth
+from tasks.active import ActiveMonth, active_key
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
 from tasks.dataset import DataSet
-from tasks.errors import BudgetReached, RunUnderWay, SettingsError, StorageRefused
+from tasks.errors import BudgetReached, LeaseLost, RunUnderWay, SettingsError, StorageRefused
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.reconcile import RunSummary, summary_rows
@@ -86,6 +86,8 @@ class Meanwhile(Nobody):
     calls: int | None = None
     done_calls: int = 0
     dies_after: int | None = None
+    at_call: int | None = None
+    then: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -102,6 +104,8 @@ class Meanwhile(Nobody):
         """Count, and die when told to."""
         assert outcome.call.month == MONTH
         self.done_calls += 1
+        if self.done_calls == self.at_call:
+            self.then()
         if self.done_calls == self.dies_after:
             message = "the process dies here"
             raise ConnectionAbortedError(message)
@@ -498,6 +502,22 @@ def test_two_runs_over_one_month(world: World) -> None:
     run = world.run(Meanwhile(second), run={"lease_s": 1.0})
     assert run.summary.accounted
     assert f"run {run.summary.run_id} over {MONTH} is under way" in refused[0]
+
+
+def test_a_month_that_is_taken_over_in_the_middle_of_a_job(world: World) -> None:
+    """The job stops after the call that it is at, and what it has finished is committed."""
+    for number in range(5):
+        world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number)))
+
+    def take_over() -> None:
+        taken = {"run_id": "another", "holder": "somebody else", "lease_s": 0.1, "beat": 0, "state": "held"}
+        world.transcripts.put(active_key(MONTH), json.dumps(taken).encode())
+        time.sleep(0.5)  # the next renewal meets it
+
+    watcher = Meanwhile(at_call=2, then=take_over)
+    with pytest.raises(LeaseLost, match="another process has taken over"):
+        world.run(watcher, run={"lease_s": 0.3, "job_hours": 100.0})
+    assert (2, 1) == (watcher.done_calls, len(DataSet(world.transcripts).read_calls(MONTH)))
 
 
 def test_a_call_is_erased_by_a_flow(world: World) -> None:
