@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.bundles import open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
@@ -28,6 +26,7 @@ from tasks.records import CallHints, CallRef, Failure, Outcome, PlannedCall, Pro
 from tasks.rows import rows_of
 from tasks.runs import RunHead, new_run_id, write_head, write_job, write_unplanned
 from tasks.schemas import Row
+from tasks.scratch import scratch_folder
 from tasks.settings import Settings
 from tasks.shards import hours_of, pack_jobs, shard_count, shard_of
 from tasks.storage import Storage
@@ -168,8 +167,8 @@ def plan_run(
     run_id = run_id or new_run_id()
     wanted = shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
     shards = data.fix_shards(month, wanted)
-    with TemporaryDirectory(prefix="callscribe-") as scratch:
-        listed = ListedMonth(month, shards, Path(scratch))
+    with scratch_folder() as scratch:
+        listed = ListedMonth(month, shards, scratch)
         listed.take(source, settings.archive)
         counts = _Counts()
         for job in _jobs(data, listed, settings, counts):
@@ -221,8 +220,8 @@ def quote_run(data: DataSet, source: Storage, month: str, settings: Settings, mo
         StorageRefused: the archive cannot be listed, or the data set not be read.
     """
     wanted = shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
-    with TemporaryDirectory(prefix="callscribe-") as scratch:
-        listed = ListedMonth(month, data.shards(month) or wanted, Path(scratch))
+    with scratch_folder() as scratch:
+        listed = ListedMonth(month, data.shards(month) or wanted, scratch)
         listed.take(source, settings.archive)
         counts = _Counts()
         for _ in _jobs(data, listed, settings, counts):

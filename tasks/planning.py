@@ -62,7 +62,7 @@ def plan_calls(calls: Sequence[CallRef], known: Iterable[Row], shards: int, max_
             failed += row is not None and row["outcome"] == "failed"
             continue
         reasons[reason] += 1
-        attempt = 1 if row is None or reason == "changed" else _latest(row)[2] + 1
+        attempt = 1 if row is None or reason == "changed" else _next_attempt(row)
         good = row is not None and row["outcome"] != "failed"
         known_sha256 = row["audio_sha256"] if row is not None and good else None
         work.append(PlannedCall(call, shard_of(call.call_id, shards), attempt, known_sha256))
@@ -79,9 +79,15 @@ def decide(call: CallRef, row: Row | None, max_attempts: int) -> Reason | None:
     etag, error_code, attempt = _latest(row)
     if etag != call.etag:
         return "changed"
-    if error_code in TransientError.codes() and attempt < max_attempts:
+    if error_code in TransientError.uncounted() or (error_code in TransientError.codes() and attempt < max_attempts):
         return "retry"
     return None
+
+
+def _next_attempt(row: Row) -> int:
+    """The number of the next try at the same bytes; one that failed for the machine's sake did not count."""
+    _, error_code, attempt = _latest(row)
+    return attempt if error_code in TransientError.uncounted() else attempt + 1
 
 
 def _latest(row: Row) -> tuple[str, str | None, int]:
