@@ -20,6 +20,7 @@ from typing import Literal
 
 from tasks.conditional import put_surely
 from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
+from tasks.runs import later_run_id
 from tasks.storage import Storage
 
 # A lease is renewed so many times in its length.
@@ -74,7 +75,8 @@ class ActiveMonth:
         Args:
             storage: of the data set.
             month: `YYYY-MM`.
-            run_id: of the new run, where there is none to go on with.
+            run_id: of the new run, where there is none to go on with; put after that of the month's last run where the
+                clock has gone back.
             lease_s: after so many seconds without a renewal others may take the month.
             waiting: told once, with the lease of somebody else, before it is watched for as long as it lasts.
 
@@ -89,7 +91,10 @@ class ActiveMonth:
                     waiting(found[0])
                 _watch(storage, month, *found)
             adopted = found is not None and found[0].state != "ended"
-            lease = replace(mine, run_id=found[0].run_id) if found is not None and adopted else mine
+            lease = mine
+            if found is not None:
+                last = found[0].run_id
+                lease = replace(mine, run_id=last if adopted else later_run_id(run_id, last))
             try:
                 etag = _write(storage, month, lease, found[1] if found else None)
             except PreconditionFailed:
@@ -102,7 +107,7 @@ class ActiveMonth:
         Raises:
             LeaseLost: somebody else has taken the month.
         """
-        self._renew(run_id=run_id)
+        self._renew(run_id=later_run_id(run_id, self.run_id))
         self.adopted = False
 
     def check(self) -> None:
