@@ -21,9 +21,11 @@ from typing import Literal
 
 from tasks.conditional import put_surely
 from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
+from tasks.runs import later_run_id
 from tasks.storage import Storage
 
 Kind = Literal["run", "backfill"]
+KINDS: tuple[Kind, ...] = ("run", "backfill")
 
 # A lease is renewed so many times in its length.
 RENEWALS = 3
@@ -86,7 +88,8 @@ class ActiveMonth:
         Args:
             storage: of the data set.
             month: `YYYY-MM`.
-            run_id: of the new run, where there is none to go on with.
+            run_id: of the new run, where there is none to go on with; put after those of the month's last run and
+                backfill where the clock has gone back.
             lease_s: after so many seconds without a renewal others may take the month.
             waiting: told once, with the lease of somebody else, before it is watched for as long as it lasts.
             kind: what takes it: a run and a backfill may work on a month at once.
@@ -102,7 +105,8 @@ class ActiveMonth:
                     waiting(found[0])
                 _watch(storage, month, kind, *found)
             adopted = found is not None and found[0].state != "ended"
-            lease = replace(mine, run_id=found[0].run_id) if found is not None and adopted else mine
+            own = found[0].run_id if found is not None and adopted else _later(storage, month, run_id)
+            lease = replace(mine, run_id=own)
             try:
                 etag = _write(storage, month, kind, lease, found[1] if found else None)
             except PreconditionFailed:
@@ -115,7 +119,7 @@ class ActiveMonth:
         Raises:
             LeaseLost: somebody else has taken the month.
         """
-        self._renew(run_id=run_id)
+        self._renew(run_id=_later(self._storage, self.month, run_id))
         self.adopted = False
 
     def check(self) -> None:
@@ -192,6 +196,14 @@ class ActiveMonth:
             self._renew(state=state)
         except (LeaseLost, StorageUnavailable):
             return  # it is another one's, or runs out by itself
+
+
+def _later(storage: Storage, month: str, run_id: str) -> str:
+    """A run_id that sorts after those of the month's last run and last backfill, whatever the clocks say."""
+    for kind in KINDS:
+        if (found := _read(storage, month, kind)) is not None:
+            run_id = later_run_id(run_id, found[0].run_id)
+    return run_id
 
 
 def _watch(storage: Storage, month: str, kind: Kind, lease: Lease, etag: str) -> None:

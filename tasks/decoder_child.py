@@ -54,8 +54,7 @@ def _answer(decode: Decode, request: dict[str, Any]) -> dict[str, Any]:
         return {"code": DecoderOutOfMemory.code, "message": message}
     except Exception as error:  # noqa: BLE001  # whatever a decoder raises is about this call
         if is_full(error):
-            full = ScratchFull()
-            return {"code": full.code, "message": full.message}
+            return {"code": ScratchFull.code, "message": ""}  # the parent knows the folder
         return {"code": ProcessingError.code, "message": f"{type(error).__name__}: {error}"}
     return {"source": asdict(source), "samples": samples}
 

@@ -44,6 +44,7 @@ and survives pickling.
 """
 
 import errno
+import tempfile
 from typing import ClassVar
 
 
@@ -128,6 +129,13 @@ class TransientError(CallError):
     """Another try may work; the next run tries again, up to `run.max_attempts`."""
 
     transient = True
+    counts: ClassVar[bool] = True
+    """Whether a try that ended so is one of `run.max_attempts`: not where it says nothing of the call."""
+
+    @classmethod
+    def uncounted(cls) -> frozenset[str]:
+        """The codes of the errors that do not count against a call."""
+        return frozenset(error.code for error in cls.__subclasses__() if not error.counts)
 
     @classmethod
     def codes(cls) -> frozenset[str]:
@@ -166,14 +174,18 @@ class DecoderTimeout(TransientError):
 
 
 class ScratchFull(TransientError):
-    """The scratch disk (`TMPDIR`) has no room for the decoded call."""
+    """The scratch disk (`TMPDIR`) has no room for the decoded call; the try does not count against the call."""
 
     code = "scratch_full"
+    counts = False
 
-    def __init__(
-        self, message: str = "no room for the decoded call on the scratch disk: give it more (TMPDIR)"
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, message: str | None = None) -> None:
+        where = tempfile.gettempdir()
+        super().__init__(
+            message
+            or f"no room for the decoded call in the scratch folder {where}: make room there, or name another folder "
+            "in TMPDIR; the next run tries the call again"
+        )
 
 
 def is_full(error: BaseException) -> bool:

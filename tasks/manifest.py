@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks.errors import ObjectVanished, SettingsError
 from tasks.records import CallHints
+from tasks.scratch import scratch_folder
 from tasks.storage import Storage
 from tasks.tables import parquet_rows
 
@@ -86,8 +86,8 @@ def read_manifest(storage: Storage, key: str) -> Iterator[tuple[str, ManifestRow
     if kind not in ENDINGS:
         message = f"archive.manifest {storage.object_uri(key)} must end in {', '.join(f'.{one}' for one in ENDINGS)}"
         raise SettingsError(message)
-    with TemporaryDirectory(prefix="callscribe-") as folder:
-        path = Path(folder, "manifest")
+    with scratch_folder() as folder:
+        path = folder / "manifest"
         try:
             storage.download(key, path)
         except ObjectVanished as error:

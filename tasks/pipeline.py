@@ -17,7 +17,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 
 from tasks.attempts import Attempt, outcome_of, stage
 from tasks.attribute import UNKNOWN_SPEAKER, attribute
@@ -43,6 +42,7 @@ from tasks.records import (
     Transcript,
     Utterance,
 )
+from tasks.scratch import scratch_folder
 from tasks.settings import Settings
 from tasks.translate import Spoken, translate, wanted
 from tasks.utterances import to_utterances
@@ -73,7 +73,7 @@ def process(
     """
     loaders = settings.run.loader_threads or automatic_loaders(models.device)
     with (
-        TemporaryDirectory(prefix="callscribe-") as scratch,
+        scratch_folder() as scratch,
         DecoderPool(settings.decoder.limits()) as decoders,
         DiarizationQueue(models, settings) as queue,
         ThreadPoolExecutor(loaders) as pool,

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.dataset import Change, DataSet
 from tasks.errors import AmbiguousCallId
@@ -24,6 +22,7 @@ from tasks.rows import rows_of
 from tasks.run_models import Fingerprints
 from tasks.runs import RunHead, new_run_id, write_head, write_job, write_unplanned
 from tasks.schemas import Row
+from tasks.scratch import scratch_folder
 from tasks.selection import Selection
 from tasks.settings import Settings
 from tasks.shards import hours_of, shard_count, shard_of
@@ -61,8 +60,8 @@ def plan_run(
     run_id = run_id or new_run_id()
     wanted = shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
     shards = data.fix_shards(month, wanted)
-    with TemporaryDirectory(prefix="callscribe-") as scratch:
-        listed = ListedMonth(month, shards, Path(scratch))
+    with scratch_folder() as scratch:
+        listed = ListedMonth(month, shards, scratch)
         listed.take(source, settings.archive)
         counts = WorkCounts()
 

@@ -62,7 +62,7 @@ def plan_calls(calls: Sequence[CallRef], known: Iterable[Row], shards: int, max_
         reason = decide(call, row, max_attempts)
         if reason is None:
             return None
-        attempt = 1 if row is None or reason == "changed" else _latest(row)[2] + 1
+        attempt = 1 if row is None or reason == "changed" else _next_attempt(row)
         # Only bytes that came under another ETag may turn out to be those that have a transcript.
         copied = row is not None and row["outcome"] != "failed" and row["audio_etag"] != call.etag
         known_sha256 = row["audio_sha256"] if row is not None and copied else None
@@ -103,7 +103,7 @@ def plan_backfill(
         if same and not failed and not again:
             return None
         # A failure counts on where the tries at these bytes, under these settings, left off.
-        attempt = _latest(row)[2] + 1 if row is not None and same and _latest(row)[0] == call.etag else 1
+        attempt = _next_attempt(row) if row is not None and same and _latest(row)[0] == call.etag else 1
         return "selected", PlannedCall(call, shard_of(call.call_id, shards), attempt, None, fingerprint)
 
     return _plan(calls, known, wanted, planned)
@@ -143,9 +143,15 @@ def decide(call: CallRef, row: Row | None, max_attempts: int) -> Reason | None:
     etag, error_code, attempt = _latest(row)
     if etag != call.etag:
         return "changed"
-    if error_code in TransientError.codes() and attempt < max_attempts:
+    if error_code in TransientError.uncounted() or (error_code in TransientError.codes() and attempt < max_attempts):
         return "retry"
     return None
+
+
+def _next_attempt(row: Row) -> int:
+    """The number of the next try at the same bytes; one that failed for the machine's sake did not count."""
+    _, error_code, attempt = _latest(row)
+    return attempt if error_code in TransientError.uncounted() else attempt + 1
 
 
 def _latest(row: Row) -> tuple[str, str | None, int]:

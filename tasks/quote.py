@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tasks.budget import budget_of
 from tasks.certificates import read_chain
 from tasks.dataset import DataSet
 from tasks.listing import ListedMonth
 from tasks.run_models import Fingerprints
+from tasks.scratch import scratch_folder
 from tasks.selection import Selection
 from tasks.setting_groups import RunSettings
 from tasks.settings import Settings
@@ -112,8 +111,8 @@ def quote_run(
         StorageRefused: the archive cannot be listed, or the data set not be read.
     """
     wanted = shard_count(settings.transcripts.monthly_hours, settings.transcripts.hours_per_shard)
-    with TemporaryDirectory(prefix="callscribe-") as scratch:
-        listed = ListedMonth(month, data.shards(month) or wanted, Path(scratch))
+    with scratch_folder() as scratch:
+        listed = ListedMonth(month, data.shards(month) or wanted, scratch)
         listed.take(source, settings.archive)
         counts = WorkCounts()
         for _ in jobs_of(data, listed, settings, models, counts, selection):

@@ -1,7 +1,7 @@
 """A run in storage: its plan, a small JSON head and one Parquet part per job.
 
 Everything lies under `_runs/<run_id>/` of the data set. A run_id begins with the time of planning, so that run_ids
-sort by it.
+sort by it; those of one month in the order in which they were planned, also where a clock goes back (`later_run_id`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, RunIncomplete, SettingsError
@@ -19,6 +19,8 @@ from tasks.rows import planned_calls, planned_rows
 from tasks.schemas import PLANNED
 from tasks.storage import Storage
 from tasks.tables import from_parquet, table_of, to_parquet
+
+_SECONDS = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,21 @@ class RunHead:
 def new_run_id(now: datetime | None = None) -> str:
     """A run_id: the time of planning in UTC, to the millisecond, and six random digits."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
-    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+    return f"{moment.strftime(_SECONDS)}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
+
+
+def later_run_id(run_id: str, last: str) -> str:
+    """A run_id that sorts after the last one of its month, whatever the clocks of the two machines say.
+
+    Args:
+        run_id: a new one; taken as it is where it does.
+        last: of the run that was planned last.
+    """
+    if run_id > last:
+        return run_id
+    stamp = last.partition("Z-")[0]
+    moment = datetime.strptime(stamp[:-3], _SECONDS).replace(tzinfo=UTC)
+    return new_run_id(moment + timedelta(milliseconds=int(stamp[-3:]) + 1))
 
 
 def write_job(storage: Storage, run_id: str, number: int, job: Sequence[PlannedCall]) -> None:

