@@ -4,6 +4,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,18 @@ import pytest
 from small_month import CALLS, MONTH, SmallMonth, bundles, fill, recognizer
 from stand_ins import StandInRecognizer
 
+from flows.backfill import backfill
 from flows.docs import ROOT
 from flows.s3_server import LocalS3Server, find_weed
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
 from tasks.errors import StorageRefused
 from tasks.holds import add_hold, read_holds
-from tasks.plan_run import fingerprints_of, quote_run
 from tasks.query import run_query
-from tasks.setting_groups import ArchiveSettings
+from tasks.quote import quote_run
+from tasks.retention import retain
+from tasks.run_models import fingerprints_of
+from tasks.setting_groups import ArchiveSettings, RetentionSettings
 from tasks.settings import load_settings
 from tasks.storage import Storage, open_storage
 from tasks.verify import verify
@@ -43,6 +47,7 @@ ACTIONS = {
     "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
     **{name: f"s3:{name}" for name in ("GetObject", "PutObject", "DeleteObject", "GetObjectRetention")},
     "GetObjectLegalHold": "s3:GetObjectLegalHold",
+    "HeadObject": "s3:GetObject",
 }
 GRANTED = frozenset(ACTIONS.values())
 Sent = tuple[str, str]
@@ -168,12 +173,15 @@ def test_no_policy_removes_versions_or_changes_rights() -> None:
 
 
 def test_the_runner(month: SmallMonth, sent: list[Sent]) -> None:
-    """Runs, quotes and verifies; cannot touch recordings, nor remove what was written."""
+    """Runs, does calls anew, quotes and verifies; cannot touch recordings, nor remove what was written."""
     settings = load_settings(overrides=month.overrides())
     models = fingerprints_of(settings)
     assert len(CALLS) == quote_run(month.data, open_storage(ARCHIVE), MONTH, settings, models).standing
+    options = {"archive": ARCHIVE, "transcripts": TRANSCRIPTS, "overrides": month.overrides()}
+    assert len(CALLS) == backfill.fn(MONTH, again=True, **options).changes.calls
     assert [] == verify(month.data).findings
-    assert {"PutObject", "DeleteObject", "GetObject", "ListObjectsV2"} == {operation for operation, *_ in sent}
+    operations = {"PutObject", "DeleteObject", "GetObject", "HeadObject", "ListObjectsV2"}
+    assert operations == {operation for operation, *_ in sent}
     assert [] == _not_granted("runner", sent)
     archive, storage = open_storage(ARCHIVE), month.storage
     recording = "2026/10/05/mono-0.wav"
@@ -204,7 +212,7 @@ def test_the_reader(month: SmallMonth, become: Callable[[str], None]) -> None:
 
 
 def test_the_eraser(month: SmallMonth, become: Callable[[str], None], sent: list[Sent]) -> None:
-    """Erases, recordings too, and says what is locked; hears no recording, and changes no hold."""
+    """Erases, recordings too, also by age, and says what is locked; hears no recording, and changes no hold."""
     become("eraser")
     sent.clear()
     archive, storage = open_storage(ARCHIVE), month.storage
@@ -213,6 +221,10 @@ def test_the_eraser(month: SmallMonth, become: Callable[[str], None], sent: list
     assert result.older_versions
     assert {0} == {found.locked if found else None for found in result.older_versions.values()}
     assert 1 == len(read_holds(storage))
+    rules = RetentionSettings(utterances_days=1, runs_days=1)
+    old = retain(DataSet(storage), rules, ArchiveSettings(), apply=True, now=datetime.now(UTC) + timedelta(days=90))
+    spoken = sum(row["outcome"] != "failed" for row in month.data.read_calls(MONTH))
+    assert (spoken, True) == (old.utterances, old.run_objects > 0)
     assert {"ListObjectVersions", "GetObjectRetention", "GetObjectLegalHold"} <= {operation for operation, *_ in sent}
     assert [] == _not_granted("eraser", sent)
     _refused(
