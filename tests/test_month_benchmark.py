@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from evaluation.benchmarks.month import ListedArchive, count_requests, made_up, measure, row
+from evaluation.benchmarks.month import Cost, ListedArchive, count_requests, draw, made_up, measure, row
 from tasks.storage import open_storage
 
 
@@ -40,3 +40,10 @@ def test_a_small_month(tmp_path: Path) -> None:
     cost = measure(30, tmp_path.as_uri(), shard_hours=1.0, job_hours=1.0)
     assert (30, 3) == (cost.calls, cost.jobs)
     assert 13 == row(cost).count("|")
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    """Of several sizes; it is a PNG."""
+    costs = [Cost(calls, 1, 1.0, calls / 250, 1.0, 0.5, 1.0, 1.0, 800.0, 70) for calls in (1000, 10_000)]
+    draw(costs, tmp_path / "month.png")
+    assert b"\x89PNG" == (tmp_path / "month.png").read_bytes()[:4]

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
@@ -313,6 +313,38 @@ def row(cost: Cost) -> str:
     )
 
 
+def draw(costs: Sequence[Cost], path: Path) -> None:
+    """Draw time and memory over the number of calls, both axes in powers of ten: linear is a straight line.
+
+    Args:
+        costs: of several sizes.
+        path: the picture, PNG or SVG by its ending.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sizes = [cost.calls for cost in costs]
+    seconds = [cost.plan_s + cost.jobs_s + cost.certify_s for cost in costs]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    time_axis = figure.add_subplot()
+    (line,) = time_axis.loglog(sizes, seconds, "o-", label="a run, s")
+    (idle,) = time_axis.loglog(sizes, [cost.idle_s for cost in costs], "s-", label="a run without work, s")
+    per_call = seconds[0] / sizes[0]
+    (linear,) = time_axis.loglog(sizes, [per_call * size for size in sizes], ":", color="grey", label="linear")
+    time_axis.set_xlabel("calls of the month")
+    time_axis.set_ylabel("seconds")
+    memory_axis = time_axis.twinx()
+    (memory,) = memory_axis.plot(
+        sizes, [cost.peak_mb for cost in costs], "^-", color="tab:red", label="peak memory, MB"
+    )
+    memory_axis.set_ylim(0, 2 * max(peaks))
+    memory_axis.set_ylabel("MB")
+    time_axis.legend(handles=[line, linear, idle, memory], loc="upper left")
+    time_axis.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=120)
+
+
 COLUMNS = (
     "calls",
     "audio h",
@@ -333,9 +365,10 @@ def main(
     calls: Annotated[list[int], typer.Option(help="How many calls the month has; may be given more than once.")],
     *,
     place: Annotated[str | None, typer.Option(help="URI to store below; a temporary folder when left out.")] = None,
-    shard_hours: Annotated[float, typer.Option(help="Audio hours of a shard.")] = 1000.0,
+    shard_hours: Annotated[float, typer.Option(help="Audio hours of a shard.")] = 250.0,
     job_hours: Annotated[float, typer.Option(help="Audio hours of a job.")] = 50.0,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a picture of it here (.png, .svg).")] = None,
     alone: Annotated[bool, typer.Option("--alone", hidden=True)] = False,
 ) -> None:
     """Measure what a month costs beside audio and models."""
@@ -343,6 +376,7 @@ def main(
         typer.echo(json.dumps(asdict(measure(calls[0], str(place), shard_hours, job_hours))))
         return
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{' ---: |' * len(COLUMNS)}"]
+    costs: list[Cost] = []
     with TemporaryDirectory() as scratch:
         for count in calls:
             below = f"{place or Path(scratch).as_uri()}/{count}-{secrets.token_hex(4)}"
@@ -351,7 +385,8 @@ def main(
             command = [sys.executable, "-m", "evaluation.benchmarks.month", "--alone", "--calls", str(count)]
             command += ["--place", below, "--shard-hours", str(shard_hours), "--job-hours", str(job_hours)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            lines.append(row(Cost(**json.loads(done.stdout))))
+            costs.append(Cost(**json.loads(done.stdout)))
+            lines.append(row(costs[-1]))
             typer.echo(lines[-1], err=True)
     kind = "on S3" if (place or "").startswith("s3:") else "in a folder"
     note = (
@@ -360,6 +395,8 @@ def main(
         f"Python {platform.python_version()}. Peak memory is of the whole process, `verify` included."
     )
     publish(lines, note, write)
+    if plot is not None:
+        draw(costs, plot)
 
 
 if __name__ == "__main__":
