@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused, StorageUnavailable
 from tasks.records import CopiedAudio
 from tasks.rows import CallRows
-from tasks.schemas import CALLS, SCHEMAS, Row
+from tasks.schemas import SCHEMAS, UTTERANCES, Row
 from tasks.shards import Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
-from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
+from tasks.tables import calls_of, from_parquet, joined, only, table_of, to_parquet, write_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,9 +181,9 @@ class DataSet:
         known = set(utterances.table["transcript_id"].unique().to_pylist())
         rows = [row for item in added if item.call["transcript_id"] not in known for row in item.utterances]
 
-        both = joined(utterances.table, rows, ("call_id", "transcript_id", "index"))
+        new_calls = calls_of(list(merged.values()))
+        both = joined(utterances.table, table_of(rows, UTTERANCES), new_calls)
         etag = self._write("utterances", month, shard, shards, both, utterances.etag)
-        new_calls = joined(table_of([], CALLS), list(merged.values()), ("started_at", "call_id"))
         self._write("calls", month, shard, shards, new_calls, calls.etag)
 
         current = only(both, "transcript_id", new_calls["transcript_id"])
