@@ -19,7 +19,6 @@ from flows.shell import Shell, is_complete, talk
 from tasks.storage import open_storage
 from tasks.views import Database
 
-
 # Makes its terminal that of the new session, so that Ctrl-C reaches it, and becomes the command.
 OWN_TERMINAL = """
 import fcntl, os, sys, termios

@@ -284,8 +284,8 @@ def _note(size: Size | None, hours: float) -> str:
     an_hour = {name: count / hours / 1000 for name, count in asdict(size).items()}
     return (
         f"{datetime.now(UTC):%Y-%m-%d}; {size.words / 1e6:.0f} million made-up words in {hours:,.0f} audio hours. An "
-        f"hour takes {an_hour['utterances_bytes']:.0f} kB in utterances ({an_hour['text_bytes']:.0f} kB of them `text`) "
-        f"and {an_hour['calls_bytes']:.1f} kB in calls; zstd makes 1 of {size.encoded_bytes / held:.1f} bytes. First: "
+        f"hour takes {an_hour['utterances_bytes']:.0f} kB in utterances (`text` {an_hour['text_bytes']:.0f} kB) and "
+        f"{an_hour['calls_bytes']:.1f} kB in calls; zstd makes 1 of {size.encoded_bytes / held:.1f} bytes. First: "
         "files in a folder were not in memory. CPU: of one of the two times. "
         f"{usable_cores()} cores, Python {platform.python_version()}."
     )
