@@ -95,6 +95,14 @@ def test_an_error_does_not_end_a_session(data_set: str) -> None:
     assert "after" in session.out
 
 
+def test_a_transaction_that_failed(data_set: str) -> None:
+    """It can be ended, and what comes after it is answered."""
+    session = Session(data_set, "CREATE TABLE one (x INTEGER PRIMARY KEY);", "BEGIN;", "INSERT INTO one VALUES (1);",
+                      "INSERT INTO one VALUES (1);", "SELECT 2;", "ROLLBACK;",
+                      "SELECT count(*) + 40 FROM calls;")  # fmt: skip
+    assert "│ 50 " in session.out
+
+
 def test_statements_over_lines(data_set: str) -> None:
     """The prompt says whether a statement was begun; Ctrl-C leaves it, and Ctrl-D the shell."""
     session = Session(data_set, "SELECT 'half", "^C", "SELECT", "'whole' AS word", ";", "^D", "SELECT 'never';")

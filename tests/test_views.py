@@ -236,9 +236,8 @@ def test_says(folder: Storage, text: str | None, phrase: str, *, expected: bool 
 def test_a_phrase_is_compiled_once(folder: Storage) -> None:
     """The expression of a phrase is a constant of the plan: DuckDB would else make it anew for every row."""
     with Database(folder) as database:
-        plan = answer(database, "EXPLAIN SELECT count(*) FROM utterances WHERE says(text, 'cancel my contract')")[1][0][
-            1
-        ]
+        asked = "SELECT count(*) FROM utterances WHERE says(text, 'cancel my contract')"
+        plan = answer(database, f"EXPLAIN (FORMAT json) {asked}")[1][0][1]
     assert "phrase_pattern" not in plan
     assert "regexp_replace" not in plan
     assert "(?i)" in plan

@@ -39,6 +39,7 @@ from tasks.storage import Storage, open_storage
 from tasks.tables import calls_of, from_parquet, joined, table_of, to_parquet
 from tasks.views import Database, Reader
 
+DEFAULT_HOURS = 250
 # The title of a query, and its SQL; what is not SQL is `callscribe show`.
 ONE_CALL = "one call"
 QUERIES = {
@@ -237,7 +238,15 @@ def main(
         list[int] | None, typer.Option(help="Into how many shards; the first a multiple of all others.")
     ] = None,
     *,
-    also: Annotated[str | None, typer.Option(help="URI of a store to copy each month to, and to read it from.")] = None,
+    given: Annotated[
+        str | None, typer.Option(help="URI of the month in the first number of shards, where it was written before.")
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            help="URI of a store to copy the month to whose shards are nearest the default, and to read it from."
+        ),
+    ] = None,
     httpfs: Annotated[bool, typer.Option("--httpfs", help="Read that store with DuckDB's extension too.")] = False,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
     alone: Annotated[tuple[str, str, str] | None, typer.Option(hidden=True)] = None,
@@ -249,6 +258,7 @@ def main(
         return
     hours = calls * CALL_S / 3600
     counts = shards or [240, 48, 12]
+    nearest = min(counts, key=lambda count: abs(hours / count - DEFAULT_HOURS))
     lines = [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join('---:' if _is_number(one) else '---' for one in COLUMNS)} |"]
     size: Size | None = None
     with TemporaryDirectory() as scratch:
@@ -256,14 +266,17 @@ def main(
         for count in counts:
             uri = (Path(scratch) / str(count)).as_uri()
             typer.echo(f"writing {count} shards", err=True)
-            build(uri, count, calls, source)
+            if given and source is None:
+                uri = given
+            else:
+                build(uri, count, calls, source)
             source = source or (uri, count)
             storage = open_storage(uri)
             size = size_of(storage)
             typer.echo(_note(size, hours), err=True)
             places: list[tuple[str, str, Reader]] = [("folder", uri, "duckdb")]
-            if also:
-                target = open_storage(f"{also}/{count}")
+            target = open_storage(f"{also}/{count}") if also and count == nearest else None
+            if target is not None:
                 copy(storage, target)
                 places.append(("S3", target.uri, "pyarrow"))
                 if httpfs:
@@ -271,7 +284,7 @@ def main(
             for place, where, reader in places:
                 lines += rows_of_table(count, size, place, reader, list(measure_alone(where, reader)), hours)
                 typer.echo("\n".join(lines[-len(QUERIES) :]), err=True)
-            if also:
+            if target is not None:
                 for info in list(target.list()):
                     target.delete(info.key)
     publish(lines, _note(size, hours), write)
