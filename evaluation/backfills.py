@@ -10,11 +10,11 @@ from typing import Any
 
 from evaluation.changes import ChangeCounts, Side, compare
 from tasks.dataset import DataSet
-from tasks.previous import by_call, kept_shards, previous_rows, rows_of_table
+from tasks.previous import kept_shards, previous_table
 from tasks.runs import RunHead
-from tasks.schemas import CHANGES, Row
-from tasks.shards import shard_name
-from tasks.tables import among, table_of, to_parquet, without
+from tasks.schemas import CHANGES
+from tasks.shards import TABLES, shard_name
+from tasks.tables import ByCall, among, table_of, to_parquet, without
 
 
 def write_changes(data: DataSet, head: RunHead) -> ChangeCounts:
@@ -44,27 +44,14 @@ def changes_key(month: str, run_id: str, shard: int, shards: int) -> str:
 
 def _compared(data: DataSet, head: RunHead, shard: int, shards: int) -> Iterator[tuple[dict[str, Any], ChangeCounts]]:
     """The changes of every call of a shard that the backfill has done, by call_id."""
-    old = {row["call_id"]: row for row in previous_rows(data.storage, head.run_id, "calls", shard, shards)}
+    kept = {name: previous_table(data.storage, head.run_id, name, shard, shards) for name in TABLES}
+    old = {row["call_id"]: row for row in kept["calls"].to_pylist()}
     both = {name: among(table, "call_id", old) for name, table in data.read_both(head.month, shard, shards).items()}
-    new = {row["call_id"]: row for row in rows_of_table(both["calls"]) if _is_of(row, head.run_id)}
-    said_before = _Said(by_call(previous_rows(data.storage, head.run_id, "utterances", shard, shards)))
-    said_after = _Said(by_call(rows_of_table(both["utterances"])))
+    new = {row["call_id"]: row for row in both["calls"].to_pylist() if _is_of(row, head.run_id)}
+    said_before, said_after = ByCall(kept["utterances"]), ByCall(both["utterances"])
     for call_id in sorted(new):
-        before = Side(old[call_id], said_before.of(call_id))
-        yield compare(before, Side(new[call_id], said_after.of(call_id)), head.run_id)
-
-
-class _Said:
-    """The utterances of calls that are asked for in order of call_id."""
-
-    def __init__(self, calls: Iterator[tuple[str, list[Row]]]) -> None:
-        self._calls = calls
-        self._next = next(calls, None)
-
-    def of(self, call_id: str) -> list[Row]:
-        while self._next is not None and self._next[0] < call_id:
-            self._next = next(self._calls, None)
-        return self._next[1] if self._next is not None and self._next[0] == call_id else []
+        before = Side(old[call_id], said_before.rows(call_id))
+        yield compare(before, Side(new[call_id], said_after.rows(call_id)), head.run_id)
 
 
 def _is_of(row: Mapping[str, Any], run_id: str) -> bool:

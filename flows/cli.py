@@ -33,6 +33,7 @@ from flows.cli_common import (
 )
 from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
+from flows.shell import shell
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
@@ -122,7 +123,7 @@ app.command()(backfill)
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SQL statement over the views calls, utterances and words.")],
+    sql: Annotated[str, typer.Argument(help="One SQL statement over the views calls, utterances, words and runs.")],
     transcripts: TranscriptsOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -130,13 +131,14 @@ def query(
 
     Example: `callscribe query "SELECT outcome, count(*) FROM calls GROUP BY outcome" --transcripts s3://transcripts`
     """
-    from flows.console import result_table
+    from flows.console import MAX_ROWS, result_table
     from tasks.query import run_query
 
-    names, rows = run_query(transcripts_of(config, transcripts), sql)
-    console.print(result_table(names, rows))
+    names, rows = run_query(transcripts_of(config, transcripts), sql, MAX_ROWS + 1)
+    console.print(result_table(names, rows, console.width))
 
 
+app.command()(shell)
 app.command()(verify)
 app.command()(mend)
 app.command()(erase)

@@ -18,6 +18,8 @@ from tasks.verify import Finding
 
 OUTCOME_STYLE = {"transcribed": "green", "no_speech": "yellow", "failed": "red", "copied": "cyan"}
 MAX_ROWS = 200
+MAX_RECORDS = 10
+LEAST_COLUMN_WIDTH = 8
 
 
 class ConsoleWatcher:
@@ -124,16 +126,40 @@ def _versions_said(found: OlderVersions | None) -> str:
     return f"{said}, {found.locked} of them locked{until}"
 
 
-def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """The answer of a query; at most `MAX_ROWS` rows are drawn."""
+def result_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> Table:
+    """The answer of a query; at most `MAX_ROWS` rows are drawn.
+
+    Args:
+        names: of the columns.
+        rows: their values.
+        width: where more columns than this has room for are to be drawn as a list under one another, row by row.
+    """
+    if width is not None and len(names) * LEAST_COLUMN_WIDTH > width:
+        return _records_table(names, rows)
     table = Table()
     for name in names:
         table.add_column(escape(name), overflow="fold")
     for row in rows[:MAX_ROWS]:
         table.add_row(*(escape(shown(value)) for value in row))
-    if len(rows) > MAX_ROWS:
-        table.caption = f"{MAX_ROWS} of {len(rows):,} rows; add LIMIT, or aggregate"
+    table.caption = _more(rows, MAX_ROWS)
     return table
+
+
+def _records_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Rows as lists of names and values."""
+    table = Table("column", "value")
+    for row in rows[:MAX_RECORDS]:
+        for name, value in zip(names, row, strict=True):
+            table.add_row(escape(name), escape(shown(value)))
+        table.add_section()
+    table.caption = _more(rows, MAX_RECORDS)
+    return table
+
+
+def _more(rows: Sequence[object], drawn: int) -> str | None:
+    if len(rows) <= drawn:
+        return None
+    return f"the first {drawn} rows; add LIMIT, aggregate, or COPY (SELECT …) TO 'file.csv'"
 
 
 def shown(value: object) -> str:

@@ -21,10 +21,10 @@ from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused
 from tasks.records import CopiedAudio
 from tasks.rows import CallRows, transcript_digest
-from tasks.schemas import CALLS, SCHEMAS, Row
+from tasks.schemas import CALLS, SCHEMAS, UTTERANCES, Row
 from tasks.shards import TABLES, Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
-from tasks.tables import from_parquet, joined, only, table_of, to_parquet, without, write_id_of
+from tasks.tables import calls_of, from_parquet, joined, only, table_of, to_parquet, without, write_id_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,7 +182,7 @@ class DataSet:
             for row in calls.table.to_pylist()
             if row["call_id"] not in unwanted and not (utterances.damaged and _has_utterances(row))
         ]
-        left = joined(table_of([], CALLS), rows, ("started_at", "call_id"))
+        left = calls_of(rows)
         if calls.damaged or len(left) < len(calls.table):
             self._write("calls", month, shard, shards, left, calls.etag)
         spoken = only(utterances.table, "transcript_id", left["transcript_id"])
@@ -269,9 +269,9 @@ class DataSet:
         known = set(utterances.table["transcript_id"].unique().to_pylist())
         rows = [row for item in added if item.call["transcript_id"] not in known for row in item.utterances]
 
-        both = joined(utterances.table, rows, ("call_id", "transcript_id", "index"))
+        new_calls = calls_of(list(merged.values()))
+        both = joined(utterances.table, table_of(rows, UTTERANCES), new_calls)
         etag = self._write("utterances", month, shard, shards, both, utterances.etag)
-        new_calls = joined(table_of([], CALLS), list(merged.values()), ("started_at", "call_id"))
         self._write("calls", month, shard, shards, new_calls, calls.etag)
 
         current = only(both, "transcript_id", new_calls["transcript_id"])

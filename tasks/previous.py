@@ -6,19 +6,14 @@ backfill is planned, and removed when it has been compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Sequence
 
 from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, StorageRefused
-from tasks.schemas import SCHEMAS, Row
+from tasks.schemas import SCHEMAS
 from tasks.shards import Table, shard_name
 from tasks.storage import Storage
-from tasks.tables import ArrowTable, among, from_parquet, to_parquet, without
-
-# Rows that are Python objects at a time.
-_BATCH_ROWS = 2000
+from tasks.tables import ArrowTable, among, from_parquet, table_of, to_parquet, without
 
 
 def keep_previous(data: DataSet, run_id: str, month: str, shard: int, call_ids: Sequence[str]) -> None:
@@ -52,33 +47,20 @@ def kept_shards(storage: Storage, run_id: str) -> list[tuple[int, int]]:
     return sorted(_shard_of_key(key) for key in keys)
 
 
-def previous_rows(storage: Storage, run_id: str, name: Table, shard: int, shards: int) -> Iterator[Row]:
-    """The rows that are kept of one shard of a table, in its order.
+def previous_table(storage: Storage, run_id: str, name: Table, shard: int, shards: int) -> ArrowTable:
+    """What is kept of one shard of a table.
 
     Raises:
-        StorageRefused: they cannot be read.
+        StorageRefused: it cannot be read.
     """
     key = _key(run_id, name, shard, shards)
     try:
-        table = from_parquet(storage.get(key).data, SCHEMAS[name])
+        return from_parquet(storage.get(key).data, SCHEMAS[name])
     except ObjectVanished:
-        return
+        return table_of([], SCHEMAS[name])
     except ValueError as error:
         message = f"{storage.object_uri(key)} is not the Parquet file that was written: {error}"
         raise StorageRefused(message) from error
-    yield from rows_of_table(table)
-
-
-def rows_of_table(table: ArrowTable) -> Iterator[Row]:
-    """The rows of a table, in order, few of them as Python objects at a time."""
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
-
-
-def by_call(utterances: Iterator[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """The utterances of each call, of rows that come call by call."""
-    for call_id, rows in groupby(utterances, itemgetter("call_id")):
-        yield call_id, list(rows)
 
 
 def forget_previous(storage: Storage, run_id: str) -> None:

@@ -1,4 +1,4 @@
-"""SQL over the data set: DuckDB with the views `calls`, `utterances` and `words`."""
+"""Questions to the data set, by SQL over the views of `tasks.views`."""
 
 from __future__ import annotations
 
@@ -8,45 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import QueryError
 from tasks.storage import Storage
-from tasks.tables import open_table
+from tasks.views import Database, Reader
 
 if TYPE_CHECKING:
     import duckdb
 
-# A bare read of `utterances` may for moments see superseded rows; the join on transcript_id never does.
-_VIEWS = """
-CREATE VIEW calls AS SELECT * FROM calls_files;
-CREATE VIEW utterances AS
-    SELECT u.* FROM utterances_files AS u SEMI JOIN calls_files AS c USING (transcript_id);
-CREATE VIEW changes AS SELECT * FROM changes_files;
-CREATE VIEW words AS
-    SELECT call_id, transcript_id, "index" AS utterance, speaker, channel,
-           w.text AS text, w.start AS start, w."end" AS "end", w.probability AS probability, w.overlap AS overlap, month
-    FROM (SELECT *, unnest(words) AS w FROM utterances);
-"""
-
 
 def connect(storage: Storage) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB whose views read the data set where it lies, on S3 or in a folder.
+    """A DuckDB connection with the views; it shows the files that are there now, and no runs.
 
     Raises:
         StorageRefused: the data set cannot be reached.
     """
-    import duckdb
-
-    storage.check()
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
-    connection.execute("SET TimeZone = 'UTC'")
-    access = storage.direct_access()
-    connection.register("calls_files", open_table(access, "calls"))
-    connection.register("utterances_files", open_table(access, "utterances"))
-    connection.register("changes_files", open_table(access, "changes"))
-    connection.execute(_VIEWS)
-    return connection
+    return Database(storage).connection
 
 
-def run_query(storage: Storage, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Answer one SQL statement.
+def run_query(storage: Storage, sql: str, most: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Answer one SQL statement; see `answer`.
 
     Returns:
         column names, and rows.
@@ -54,25 +32,52 @@ def run_query(storage: Storage, sql: str) -> tuple[list[str], list[tuple[Any, ..
     Raises:
         QueryError: DuckDB refuses the statement; its message says why.
     """
-    with connect(storage) as connection, _explained():
-        result = connection.execute(sql)
+    with Database(storage) as database:
+        return answer(database, sql, most)
+
+
+def answer(database: Database, sql: str, most: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Answer one SQL statement.
+
+    Args:
+        database: the views.
+        sql: the statement.
+        most: fetch no more rows than these; all when None.
+
+    Returns:
+        column names, and rows.
+
+    Raises:
+        QueryError: DuckDB refuses the statement; its message says why.
+    """
+    with explained():
+        result = database.execute(sql)
         names = [column[0] for column in result.description or ()]
-        return names, result.fetchall()
+        return names, result.fetchall() if most is None else result.fetchmany(most)
 
 
-def read_transcript(storage: Storage, call_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_transcript(
+    storage: Storage, call_id: str, reader: Reader | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One call: its row of `calls`, and its utterances in order.
+
+    Only the files that may hold it are opened: one of each table and month.
+
+    Args:
+        storage: the data set.
+        call_id: the call.
+        reader: who reads the files; found out when left out.
 
     Raises:
         QueryError: the data set does not hold the call, or cannot be read.
     """
-    with connect(storage) as connection, _explained():
-        found = connection.execute("SELECT * FROM calls WHERE call_id = ? ORDER BY month DESC LIMIT 1", [call_id])
+    with Database(storage, call_id, reader) as database, explained():
+        found = database.execute("SELECT * FROM calls WHERE call_id = ? ORDER BY month DESC LIMIT 1", [call_id])
         rows = found.to_arrow_table().to_pylist()
         if not rows:
             message = f"{storage.uri} holds no call {call_id!r}; `callscribe query` finds which call_ids there are"
             raise QueryError(message)
-        spoken = connection.execute(
+        spoken = database.execute(
             'SELECT * FROM utterances WHERE transcript_id = ? ORDER BY "index"', [rows[0]["transcript_id"]]
         )
         return rows[0], spoken.to_arrow_table().to_pylist()
@@ -94,13 +99,13 @@ def read_utterances(
     Raises:
         QueryError: the data set cannot be read.
     """
-    with connect(storage) as connection, _explained():
-        calls = connection.execute(
+    with Database(storage) as database, explained():
+        calls = database.execute(
             "SELECT call_id, transcript_id FROM calls"
             " WHERE outcome <> 'failed' AND list_contains($ids, call_id) AND ($month IS NULL OR month = $month)",
             {"ids": list(call_ids), "month": month},
         ).fetchall()
-        spoken = connection.execute(
+        spoken = database.execute(
             "SELECT * FROM utterances WHERE list_contains($transcripts, transcript_id)",
             {"transcripts": [transcript for _, transcript in calls]},
         )
@@ -108,12 +113,21 @@ def read_utterances(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what DuckDB says no to, a damaged file included, into our error."""
+def explained() -> Iterator[None]:
+    """Turn what DuckDB says no to, a damaged file included, into our error.
+
+    Raises:
+        QueryError: it said no.
+        KeyboardInterrupt: the person did, by Ctrl-C.
+    """
     import duckdb
 
     try:
         yield
+    except (RuntimeError, duckdb.InterruptException) as error:
+        if "interrupted" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error  # DuckDB has made something else of Ctrl-C
     except duckdb.Error as error:
         message = f"DuckDB refuses the query: {error}"
         raise QueryError(message) from error

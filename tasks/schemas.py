@@ -6,7 +6,7 @@ Columns are only ever added. Imports pyarrow, as `tasks.tables` does, and no oth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 _time = pa.timestamp("us", tz="UTC")
 _text_map = pa.map_(pa.string(), pa.string())
 _number_map = pa.map_(pa.string(), pa.float64())
+_long_map = pa.map_(pa.string(), pa.int64())
 _count_map = pa.map_(pa.string(), pa.int32())
 
 
@@ -200,7 +201,7 @@ _WORD = pa.struct(
         _column("text", pa.string(), "the word as the recogniser wrote it"),
         _column("start", pa.float64(), "start, seconds from the start of the call"),
         _column("end", pa.float64(), "end, seconds from the start of the call"),
-        _column("probability", pa.float64(), "the recogniser's probability, 0 to 1"),
+        _column("probability", pa.float64(), "the recogniser's probability, 0 to 1, to four decimals"),
         _column("overlap", pa.bool_(), "whether somebody else talks in its time"),
     ]
 )
@@ -307,6 +308,58 @@ CHANGES = pa.schema(
 
 CHECKPOINT = CALLS.append(_column("utterances", pa.list_(pa.struct(list(UTTERANCES))), "its rows of `utterances`"))
 
+RUNS = pa.schema(
+    [
+        _column("number", pa.int32(), "number of the certificate, from 1; one row per certificate"),
+        _column("kind", pa.string(), "what was done: run, backfill, erasure, retention, mending, …"),
+        _column("run_id", pa.string(), "which run (or erasure) it was; joins `calls`"),
+        _column("month", pa.string(), "month that it was about, YYYY-MM; null where it was about several"),
+        _column("began_at", _time, "when it was planned (UTC)"),
+        _column("ended_at", _time, "when the certificate was written (UTC)"),
+        _column(
+            "latest", pa.bool_(), "whether no later certificate is about the same run: add up counts of these only"
+        ),
+        _column("final", pa.bool_(), "whether the run was over, and not to be gone on with"),
+        _column("adopted", pa.bool_(), "whether another process had begun it, so that `wall_s` is not all of its time"),
+        _column("accounted", pa.bool_(), "whether every listed object was in exactly one place"),
+        _column("listed_objects", pa.int64(), "objects of the archive that were listed"),
+        _column("listed_bytes", pa.int64(), "… their size, bytes"),
+        _column("planned", pa.int64(), "calls that were work"),
+        _column("planned_bytes", pa.int64(), "… their size, bytes"),
+        _column("reasons", _long_map, "why they were work: calls by reason"),
+        _column("estimated_hours", pa.float64(), "audio hours of them, as their size suggested"),
+        _column("transcribed", pa.int64(), "calls that it transcribed"),
+        _column("no_speech", pa.int64(), "calls in which it found no speech"),
+        _column("failed", pa.int64(), "calls that failed"),
+        _column("errors", _long_map, "calls that failed, by error code"),
+        _column("copied", pa.int64(), "objects whose bytes already had a transcript"),
+        _column("superseded", pa.int64(), "calls that a run planned later had done meanwhile"),
+        _column("standing", pa.int64(), "calls that needed nothing"),
+        _column("standing_failed", pa.int64(), "… of them failed for good, or too often"),
+        _column("erased", pa.int64(), "calls that were erased: by it, or before or during the run"),
+        _column("ambiguous", pa.int64(), "objects whose call_id others claimed too"),
+        _column("unmatched", pa.int64(), "objects whose key the template does not read"),
+        _column("missing", pa.int64(), "calls that were planned and had no row"),
+        _column("removed", pa.int64(), "calls whose object was no longer in the archive; their rows are kept"),
+        _column("other_fingerprints", pa.int64(), "calls that stand under other settings or models than its own"),
+        _column("audio_s", pa.float64(), "audio that was transcribed or found silent, seconds"),
+        _column("wall_s", pa.float64(), "time that the process took that wrote the certificate, seconds"),
+        _column("worker_s", pa.float64(), "time that workers worked on its jobs, seconds"),
+        _column("quoted_worker_s", pa.float64(), "… as it was quoted before the run"),
+        _column("worker_hour_price", pa.float64(), "price of an hour of a worker, where it was set"),
+        _column("currency", pa.string(), "… in which currency"),
+        _column("jobs", pa.int32(), "jobs of the plan"),
+        _column("bundle", pa.string(), "name of the model bundle"),
+        _column("bundle_digest", pa.string(), "digest of the model bundle's files, SHA-256"),
+        _column("compute_type", pa.string(), "number format that the recogniser computed in"),
+        _column("fingerprint", pa.string(), "hash of the settings and models of calls without hints of their own"),
+        _column("inventory_digest", pa.string(), "digest of what was listed, SHA-256"),
+        _column("archive", pa.string(), "URI of the archive"),
+        _column("versions", _text_map, "versions of packages"),
+    ]
+)
+"""The view `runs`; it is made of the certificates, and is no file."""
+
 MAP_COLUMNS = frozenset(field.name for field in CALLS if pa.types.is_map(field.type))
 """Of `calls`: in a row, a map is a list of pairs."""
 SCHEMAS: Mapping[Table, pa.Schema] = {"calls": CALLS, "utterances": UTTERANCES, "changes": CHANGES}
@@ -315,6 +368,36 @@ ArrowSchema: TypeAlias = pa.Schema
 """For the annotations of those who do not import pyarrow."""
 
 
-def column_rows(name: Table) -> list[tuple[str, str, str]]:
-    """Every column of a table as (name, type, meaning), for the documentation."""
-    return [(field.name, str(field.type), field.metadata[b"comment"].decode()) for field in SCHEMAS[name]]
+View = Literal["calls", "utterances", "words", "changes", "runs"]
+VIEWS: Mapping[View, str] = {
+    "calls": "one row per call, whatever its outcome",
+    "utterances": "one row per utterance",
+    "words": "one row per word",
+    "changes": "one row per call that a backfill did anew: what that changed",
+    "runs": "one row per certificate: runs, backfills, erasures, retentions",
+}
+_MONTH = _column("month", pa.string(), "month of the call, YYYY-MM; a query that names it reads the files of it alone")
+
+
+def column_rows(name: View) -> list[tuple[str, str, str]]:
+    """Every column of a view as (name, type, meaning), for the documentation; of a table without `month`."""
+    return [(field.name, str(field.type), field.metadata[b"comment"].decode()) for field in _view_schema(name)]
+
+
+def comments(name: View) -> dict[str, str]:
+    """What each column of a view means, `month` included."""
+    found = {column: text for column, _, text in column_rows(name)}
+    return found if name == "runs" else found | {"month": _MONTH.metadata[b"comment"].decode()}
+
+
+def with_month(name: Table) -> pa.Schema:
+    """The schema of a table with the month, which is not in the files but in their names."""
+    return SCHEMAS[name].append(_MONTH)
+
+
+def _view_schema(name: View) -> pa.Schema:
+    if name == "words":
+        spoken = [UTTERANCES.field(column) for column in ("call_id", "transcript_id", "speaker", "channel")]
+        spoken.insert(2, _column("utterance", pa.int32(), "number of the utterance in its call: `index` there"))
+        return pa.schema([*spoken, *_WORD])
+    return RUNS if name == "runs" else SCHEMAS[name]

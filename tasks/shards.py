@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -12,6 +13,7 @@ from tasks.records import PlannedCall
 Table = Literal["calls", "utterances", "changes"]
 TABLES: tuple[Table, ...] = ("calls", "utterances")
 """Those that a commit writes."""
+_SHARD_KEY = re.compile(r"/shard-(?P<shard>\d+)-of-(?P<shards>\d+)\.parquet$")
 
 
 def shard_count(monthly_hours: float, hours_per_shard: float) -> int:
@@ -33,6 +35,12 @@ def object_key(table: Table, month: str, shard: int, shards: int) -> str:
 def shard_name(shard: int, shards: int) -> str:
     """Name of a shard, such as `shard-0007-of-0120`."""
     return f"shard-{shard:04d}-of-{shards:04d}"
+
+
+def may_hold(key: str, call_id: str) -> bool:
+    """Whether the object of a shard may hold a call, by its name; one with another name may hold anything."""
+    found = _SHARD_KEY.search(key)
+    return found is None or shard_of(call_id, int(found["shards"])) == int(found["shard"])
 
 
 def pack_jobs(work: Iterable[PlannedCall], job_hours: float, bytes_per_second: int) -> Iterator[list[PlannedCall]]:

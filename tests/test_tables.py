@@ -37,7 +37,7 @@ from tasks.records import (
 )
 from tasks.rows import planned_calls, planned_rows, rows_of
 from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
-from tasks.tables import from_parquet, joined, only, table_of, to_parquet, write_id_of
+from tasks.tables import ROWS_PER_GROUP, calls_of, from_parquet, joined, only, table_of, to_parquet, write_id_of
 
 SCHEMAS = {"calls": CALLS, "utterances": UTTERANCES, "planned": PLANNED}
 
@@ -170,10 +170,14 @@ def test_older_and_newer_rows_in_one_file(name: str) -> None:
     new = [found.call] if name == "calls" else list(found.utterances)
     schema = SCHEMAS[name]
     old = dict.fromkeys(schema.names) | {"call_id": "a"}
-    both = joined(from_parquet(_older([old], name), schema), new, ("call_id",))
+    standing = from_parquet(_older([old], name), schema)
+    if name == "calls":
+        both = calls_of([*standing.to_pylist(), *[row | {"started_at": None} for row in new]])
+    else:
+        both = joined(standing, table_of(new, schema), calls_of([{"call_id": "a"}, {"call_id": "call-1"}]))
     first, *rest = from_parquet(to_parquet(both), schema).to_pylist()
     assert old == first
-    assert table_of(new, schema).to_pylist() == rest
+    assert [row | {"started_at": None} if name == "calls" else row for row in table_of(new, schema).to_pylist()] == rest
 
 
 def test_columns_in_another_order_and_width() -> None:
@@ -215,7 +219,7 @@ def test_the_row_of_a_transcribed_call() -> None:
     last = {name for name in CALLS.names if name.startswith("last_attempt")}
     stated_by_some_headers = {"declared_duration_s"}
     of_two_channels = {"channel_roles", "channel_correlation"}
-    assert {"error", "error_code"} | of_two_channels | last == empty - stated_by_some_headers
+    assert {"error", "error_code", "text_removed_at"} | of_two_channels | last == empty - stated_by_some_headers
     assert [("queue", "sales")] == row["attributes"]
     assert CALLS.names == list(row)
 
@@ -421,7 +425,42 @@ def test_only() -> None:
     assert [] == only(table, "transcript_id", pa.chunked_array([], pa.string()))["text"].to_pylist()
 
 
-def test_joined_is_sorted_with_unknown_last() -> None:
-    """New rows take their place by the columns of the order; those without a value come last."""
-    standing = table_of(_words("c", None), UTTERANCES)
-    assert ["a", "b", "c", None] == joined(standing, _words("b", "a"), ["text"])["text"].to_pylist()
+def test_calls_are_sorted_by_their_beginning() -> None:
+    """By time and then call_id; calls of unknown time come last."""
+    early, late = datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC)
+    rows = [{"call_id": name, "started_at": at} for name, at in (("d", None), ("a", late), ("c", early), ("b", late))]
+    assert ["c", "a", "b", "d"] == calls_of(rows)["call_id"].to_pylist()
+
+
+def test_utterances_are_in_the_order_of_their_calls() -> None:
+    """Call by call in the order of `calls`, and each in order of its index; those of no call come last."""
+
+    def spoken(call_id: str, *indices: int) -> list[Row]:
+        return [{"call_id": call_id, "transcript_id": call_id, "index": index} for index in indices]
+
+    calls = calls_of([{"call_id": "b", "started_at": datetime(2026, 10, 5, tzinfo=UTC)}, {"call_id": "a"}])
+    standing = table_of([*spoken("gone", 0), *spoken("a", 1, 0)], UTTERANCES)
+    found = joined(standing, table_of(spoken("b", 10, 9), UTTERANCES), calls).select(["call_id", "index"]).to_pylist()
+    assert [("b", 9), ("b", 10), ("a", 0), ("a", 1), ("gone", 0)] == [(row["call_id"], row["index"]) for row in found]
+
+
+def test_layout_of_a_file() -> None:
+    """Row groups of a bounded size, each with statistics; dictionaries for what repeats, none for what does not."""
+    utterances = rows_of(outcome(), provenance()).utterances
+    content = to_parquet(table_of(list(utterances) * (ROWS_PER_GROUP + 1), UTTERANCES))
+    found = pq.read_metadata(io.BytesIO(content))
+    assert [ROWS_PER_GROUP, 1] == [found.row_group(index).num_rows for index in range(found.num_row_groups)]
+    group = found.row_group(0)
+    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    assert ("call-1", "call-1") == (columns["call_id"].statistics.min, columns["call_id"].statistics.max)
+    assert {"ZSTD"} == {column.compression for column in columns.values()}
+    plain = {name for name, column in columns.items() if not column.has_dictionary_page and "overlap" not in name}
+    assert {"words.list.element.start", "words.list.element.end"} == {name for name in plain if "words" in name}
+    assert {"text", "translation", "start", "end", "confidence"} == {name for name in plain if "." not in name}
+
+
+def test_probabilities_have_four_decimals() -> None:
+    """What is beyond says nothing, and does not compress."""
+    said = utterance("hello", words=(Word("hello", 0.0, 0.4, 0.123456789),))
+    rows = rows_of(outcome(transcript=transcript([said])), provenance()).utterances
+    assert 0.1235 == rows[0]["words"][0]["probability"]

@@ -335,9 +335,8 @@ def draw(costs: Sequence[Cost], path: Path) -> None:
     time_axis.set_xlabel("calls of the month")
     time_axis.set_ylabel("seconds")
     memory_axis = time_axis.twinx()
-    (memory,) = memory_axis.plot(
-        sizes, [cost.peak_mb for cost in costs], "^-", color="tab:red", label="peak memory, MB"
-    )
+    peaks = [cost.peak_mb for cost in costs]
+    (memory,) = memory_axis.plot(sizes, peaks, "^-", color="tab:red", label="peak memory, MB")
     memory_axis.set_ylim(0, 2 * max(peaks))
     memory_axis.set_ylabel("MB")
     time_axis.legend(handles=[line, linear, idle, memory], loc="upper left")
