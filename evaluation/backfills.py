@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.changes import ChangeCounts, Side, compare
 from tasks.dataset import DataSet
-from tasks.previous import kept_shards, previous_table
+from tasks.previous import DamagedPrevious, kept_shards, previous_table
 from tasks.runs import RunHead
 from tasks.schemas import CHANGES
 from tasks.shards import TABLES, shard_name
@@ -24,15 +24,17 @@ def write_changes(data: DataSet, head: RunHead) -> ChangeCounts:
         data: the data set.
         head: the backfill's plan; calls that it has not done yet are left out.
 
-    Raises:
-        StorageRefused: something that was kept cannot be read.
     """
     total = ChangeCounts()
     for shard, shards in kept_shards(data.storage, head.run_id):
         rows: list[dict[str, Any]] = []
-        for row, counts in _compared(data, head, shard, shards):
-            rows.append(row)
-            total += counts
+        try:
+            for row, counts in _compared(data, head, shard, shards):
+                rows.append(row)
+                total += counts
+        except DamagedPrevious:
+            total += ChangeCounts(not_compared=1)  # it holds up nothing: the transcripts themselves stand
+            continue
         _write(data, head, shard, shards, rows)
     return total
 

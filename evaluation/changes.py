@@ -42,6 +42,7 @@ class ChangeCounts:
         values_lost: amounts, dates and times that are gone; `values_added` are new.
         recovered: calls that had failed and have not now.
         failed: calls that had a transcript and failed now: the old one stands.
+        not_compared: shards of which what was kept cannot be read.
         more_review: calls that are now to be looked at by a person, and were not; `less_review` the other way round.
     """
 
@@ -56,6 +57,7 @@ class ChangeCounts:
     values_added: int = 0
     recovered: int = 0
     failed: int = 0
+    not_compared: int = 0
     more_review: int = 0
     less_review: int = 0
 
@@ -241,4 +243,5 @@ def change_rows(counts: ChangeCounts) -> list[tuple[str, str]]:
         ("had failed, and have not now", f"{counts.recovered:,}"),
         ("failed now; the old transcript stands", f"{counts.failed:,}"),
         ("to be looked at by a person: now, no more", f"{counts.more_review:,}, {counts.less_review:,}"),
+        *([("shards of which nothing can be compared", f"{counts.not_compared:,}")] if counts.not_compared else []),
     ]

@@ -12,6 +12,7 @@ from evaluation.changes import ChangeCounts
 from flows.job import Overrides
 from flows.month import Workplace, run_over
 from flows.progress import watcher
+from tasks.active import left_unfinished
 from tasks.errors import ObjectVanished, SettingsError
 from tasks.inventory import months_between
 from tasks.quote import Quote, quote_run
@@ -93,6 +94,11 @@ def backfill(
         runs.append(done.summary)
         changes += done.changes
     return Backfill(tuple(runs), changes)
+
+
+def unfinished(place: Workplace, months: Sequence[str]) -> list[str]:
+    """The months of which a backfill was begun and has not ended."""
+    return [month for month in months if left_unfinished(place.data.storage, month, "backfill")]
 
 
 def quotes(place: Workplace, months: Sequence[str], selection: Selection) -> list[Quote]:

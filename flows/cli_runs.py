@@ -173,8 +173,15 @@ def backfill(  # noqa: PLR0913  # its options
 
         place = Workplace.opened(settings.archive.uri, settings.transcripts.uri, given)
         quotes = flow.quotes(place, wanted, selection)
+        begun = flow.unfinished(place, wanted)
+    if not quotes:
+        console.print(f"nothing of {escape(months)} was ever transcribed; `callscribe run` does that")
+        return
     _say_quotes(quotes, workers, named, place.settings.run)
-    if dry_run or not any(quote.calls for quote in quotes):
+    if begun:
+        text = f"a backfill of {', '.join(begun)} has not ended; if it was this request, it is gone on with"
+        console.print(f"[yellow]note:[/] {escape(text)}")
+    if dry_run or not (begun or any(quote.calls for quote in quotes)):
         return
     if not yes:
         typer.confirm("Transcribe them anew?", abort=True)

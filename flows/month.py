@@ -24,7 +24,7 @@ from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
 from tasks.reconcile import RunSummary, summary_rows
 from tasks.run_models import fingerprints_of
-from tasks.runs import RunHead, find_head, new_run_id
+from tasks.runs import RunHead, find_head, forget_plan, new_run_id
 from tasks.selection import Selection
 from tasks.settings import Settings, load_settings
 from tasks.shards import hours_of
@@ -100,9 +100,9 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         try:
             with tags(f"{head.kind}:{head.run_id}", f"month:{month}"):
                 _do_jobs(place, active, head)
-        except LeaseLost:
-            raise  # the run is another process's, and so is its certificate
-        except CallscribeError:
+        except CallscribeError as error:
+            if active.lost or isinstance(error, LeaseLost):
+                raise  # the run is another process's, and so is its certificate
             # What was done is certified, and what was not is counted as missing; then the run ends as it must.
             _certify(data, head, started, final=False, adopted=active.adopted)
             raise
@@ -122,12 +122,14 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
 
 
 def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
+    storage = place.data.storage
     budget_s = budget_of(place.settings.run)
+    spent_s = worker_seconds(storage, head.run_id) if budget_s is not None else 0.0
     left_s = None
     for number in range(1, head.jobs + 1):
         active.check()
         if budget_s is not None:
-            left_s = budget_s - worker_seconds(place.data.storage, head.run_id)
+            left_s = budget_s - spent_s
             if left_s <= 0:
                 message = (
                     f"{head.kind} {head.run_id} has come to the end of its budget of {budget_s / 3600:,.2f} worker "
@@ -136,10 +138,13 @@ def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
                 )
                 raise BudgetReached(message)
         try:
+            before_s = worker_seconds(storage, head.run_id, number) if budget_s is not None else 0.0
             with kept_by(active.check):
-                transcribe_job(place.data.storage.uri, head.run_id, number, place.overrides, left_s)
+                transcribe_job(storage.uri, head.run_id, number, place.overrides, left_s)
         except RunIncomplete as error:
             watcher().note(error.message)  # the other jobs are done nevertheless
+        if budget_s is not None:
+            spent_s += worker_seconds(storage, head.run_id, number) - before_s
 
 
 def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None, started: float) -> RunHead:
@@ -164,6 +169,8 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
         forget_previous(data.storage, left.run_id)
         forget_calls(data.storage, left.run_id)
     if active.adopted:
+        if left is None:
+            forget_plan(data.storage, active.run_id)  # its planner died: nobody will ever ask for it
         active.start_anew(new_run_id())
     watcher().stage(f"taking the inventory of {active.month}")
     return plan_run(data, place.source, active.month, place.settings, models, active.run_id, selection)
@@ -183,7 +190,7 @@ def _warn_of_large_shards(head: RunHead, settings: Settings) -> None:
 
 def _say_waiting(lease: Lease) -> None:
     watcher().note(
-        f"run {lease.run_id} is under way or has died: watching it for {lease.lease_s:.0f} s (held by {lease.holder})"
+        f"{lease.run_id} is under way or has died: watching it for {lease.lease_s:.0f} s (held by {lease.holder})"
     )
 
 

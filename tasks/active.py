@@ -122,6 +122,11 @@ class ActiveMonth:
         self._renew(run_id=_later(self._storage, self.month, run_id))
         self.adopted = False
 
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else has the month, or may have it by now."""
+        return self._lost is not None
+
     def check(self) -> None:
         """Make sure that the month is still held.
 
@@ -196,6 +201,12 @@ class ActiveMonth:
             self._renew(state=state)
         except (LeaseLost, StorageUnavailable):
             return  # it is another one's, or runs out by itself
+
+
+def left_unfinished(storage: Storage, month: str, kind: Kind) -> bool:
+    """Whether a run or a backfill of a month was begun and has not ended; another process may be at it."""
+    found = _read(storage, month, kind)
+    return found is not None and found[0].state != "ended"
 
 
 def _later(storage: Storage, month: str, run_id: str) -> str:

@@ -183,10 +183,13 @@ class DataSet:
             if row["call_id"] not in unwanted and not (utterances.damaged and _has_utterances(row))
         ]
         left = calls_of(rows)
-        if calls.damaged or len(left) < len(calls.table):
-            self._write("calls", month, shard, shards, left, calls.etag)
         spoken = only(utterances.table, "transcript_id", left["transcript_id"])
-        if utterances.damaged or len(spoken) < len(utterances.table):
+        rewrite = utterances.damaged or len(spoken) < len(utterances.table)
+        # Also where it stays as it is: a writer that has put its utterances, and not yet its calls, must meet another
+        # object, or its calls would name utterances that are taken away here.
+        if calls.damaged or len(left) < len(calls.table) or rewrite:
+            self._write("calls", month, shard, shards, left, calls.etag)
+        if rewrite:
             self._write("utterances", month, shard, shards, spoken, utterances.etag)
         damaged = [
             self.storage.object_uri(object_key(name, month, shard, shards))

@@ -36,13 +36,15 @@ class InFlight:
     """Calls that are being worked on.
 
     `deaths` says how often one has killed a process in which it was alone; `suspects` were being worked on in a process
-    that died, and have not been done alone since. `spent_s` is how long the process had worked when it said so.
+    that died, and have not been done alone since. `spent_s` is how long the process of an `attempt` had worked when it
+    said so.
     """
 
     call_ids: tuple[str, ...] = ()
     deaths: Mapping[str, int] = field(default_factory=dict)
     suspects: tuple[str, ...] = ()
     spent_s: float = field(default=0.0, compare=False)
+    attempt: int = field(default=0, compare=False)
 
 
 class JobRecord:
@@ -97,7 +99,7 @@ class JobRecord:
             left = replace(left, deaths={**left.deaths, alone: left.deaths.get(alone, 0) + 1})
         suspects = tuple(dict.fromkeys([*left.call_ids, *left.suspects]))
         attempts = {key: json.loads(self._storage.get(key).data) for key in before}
-        died = sum(not attempt["orderly"] for attempt in attempts.values())
+        died = sum(not attempt.get("orderly", False) for attempt in attempts.values())
         self._note_time(attempts, left)
         died -= sum(left.deaths.values())  # of those there are no more than `MOST_DEATHS` for each call
         if died >= most_attempts:
@@ -120,15 +122,15 @@ class JobRecord:
         self._storage.put(self._attempt_key, self._attempt_content(orderly=True))
 
     def _note_time(self, attempts: Mapping[str, Mapping[str, Any]], left: InFlight) -> None:
-        """Write down how long the process worked that has died without saying so."""
-        silent = [key for key, attempt in attempts.items() if not attempt["orderly"] and not attempt["spent_s"]]
-        if left.call_ids and len(silent) == 1:
-            content = {**attempts[silent[0]], "spent_s": left.spent_s}
-            self._storage.put(silent[0], json.dumps(content).encode())
+        """Write down how long the process worked that has died without saying so: as long as its last mark says."""
+        key = self._key_of_attempt(left.attempt)
+        if key in attempts and _is_silent(attempts[key]):
+            content = {**attempts[key], "spent_s": left.spent_s}
+            self._storage.put(key, json.dumps(content).encode())
 
     def mark(self, in_flight: InFlight) -> None:
         """Say which calls are being worked on from now on."""
-        content = asdict(replace(in_flight, spent_s=round(self.spent_s, 3)))
+        content = asdict(replace(in_flight, spent_s=round(self.spent_s, 3), attempt=self.attempt))
         self._storage.put(self._in_flight_key, json.dumps(content).encode())
 
     def save(self, finished: Sequence[CallRows]) -> None:
@@ -179,7 +181,10 @@ class JobRecord:
 
     @property
     def _attempt_key(self) -> str:
-        return f"{self._run}/attempts/{self._name}-{self.attempt}.json"
+        return self._key_of_attempt(self.attempt)
+
+    def _key_of_attempt(self, attempt: int) -> str:
+        return f"{self._run}/attempts/{self._name}-{attempt}.json"
 
     @property
     def _done_key(self) -> str:
@@ -197,7 +202,14 @@ class JobRecord:
             content = json.loads(self._storage.get(self._in_flight_key).data)
         except ObjectVanished:
             return InFlight()
-        return InFlight(tuple(content["call_ids"]), content["deaths"], tuple(content["suspects"]), content["spent_s"])
+        return InFlight(
+            tuple(content["call_ids"]),
+            content["deaths"],
+            # Marks of an earlier version have no more than these two.
+            tuple(content.get("suspects", ())),
+            content.get("spent_s", 0.0),
+            content.get("attempt", 0),
+        )
 
     def _remove(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -211,7 +223,33 @@ def forget_calls(storage: Storage, run_id: str) -> None:
             storage.delete(info.key)
 
 
-def worker_seconds(storage: Storage, run_id: str) -> float:
-    """How long workers have worked on the jobs of a run, all attempts together; start-up included."""
-    keys = [info.key for info in storage.list(f"_runs/{run_id}/attempts/")]
-    return sum(float(json.loads(storage.get(key).data)["spent_s"]) for key in keys)
+def worker_seconds(storage: Storage, run_id: str, job: int | None = None) -> float:
+    """How long workers have worked on the jobs of a run, all attempts together; start-up included.
+
+    Of a process that was killed, or that is at work now, as long as its last mark says.
+
+    Args:
+        storage: of the data set.
+        run_id: the run.
+        job: only this one.
+    """
+    name = "" if job is None else f"job-{job:04d}"
+    attempts = {
+        info.key.rpartition("/")[2]: json.loads(storage.get(info.key).data)
+        for info in storage.list(f"_runs/{run_id}/attempts/{name}")
+    }
+    spent_s = sum(float(attempt.get("spent_s", 0.0)) for attempt in attempts.values())
+    for info in list(storage.list(f"_runs/{run_id}/in_flight/{name}")):
+        try:
+            mark = json.loads(storage.get(info.key).data)
+        except ObjectVanished:
+            continue  # its job has just ended
+        attempt = attempts.get(f"{info.key.rpartition('/')[2].removesuffix('.json')}-{mark.get('attempt')}.json")
+        if attempt is not None and _is_silent(attempt):
+            spent_s += float(mark.get("spent_s", 0.0))
+    return spent_s
+
+
+def _is_silent(attempt: Mapping[str, Any]) -> bool:
+    """Whether the process of an attempt has not said how long it worked."""
+    return not attempt.get("orderly", False) and not attempt.get("spent_s")

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.dataset import DataSet
-from tasks.errors import ObjectVanished, StorageRefused
+from tasks.errors import ObjectVanished
 from tasks.schemas import SCHEMAS
 from tasks.shards import Table, shard_name
 from tasks.storage import Storage
 from tasks.tables import ArrowTable, among, from_parquet, table_of, to_parquet, without
+
+
+class DamagedPrevious(Exception):
+    """What was kept of a shard cannot be read."""
 
 
 def keep_previous(data: DataSet, run_id: str, month: str, shard: int, call_ids: Sequence[str]) -> None:
@@ -51,7 +55,7 @@ def previous_table(storage: Storage, run_id: str, name: Table, shard: int, shard
     """What is kept of one shard of a table.
 
     Raises:
-        StorageRefused: it cannot be read.
+        DamagedPrevious: it cannot be read.
     """
     key = _key(run_id, name, shard, shards)
     try:
@@ -60,7 +64,7 @@ def previous_table(storage: Storage, run_id: str, name: Table, shard: int, shard
         return table_of([], SCHEMAS[name])
     except ValueError as error:
         message = f"{storage.object_uri(key)} is not the Parquet file that was written: {error}"
-        raise StorageRefused(message) from error
+        raise DamagedPrevious(message) from error
 
 
 def forget_previous(storage: Storage, run_id: str) -> None:

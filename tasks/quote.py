@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tasks.budget import budget_of
 from tasks.certificates import read_chain
 from tasks.dataset import DataSet
+from tasks.errors import CertificateBroken
 from tasks.listing import ListedMonth
 from tasks.run_models import Fingerprints
 from tasks.scratch import scratch_folder
@@ -36,6 +37,7 @@ class Quote:
         rtfx: audio hours that one worker does in an hour, start-up included.
         measured_runs: earlier runs with the same models which that is measured on; 0 where it is assumed.
         named: of the calls that a backfill names, those that are of the month.
+        largest_hours: of several months, the audio hours of the largest, which is a run of its own.
     """
 
     month: str
@@ -49,6 +51,7 @@ class Quote:
     rtfx: float
     measured_runs: int
     named: frozenset[str] = frozenset()
+    largest_hours: float | None = None
 
     @property
     def worker_hours(self) -> float:
@@ -81,8 +84,10 @@ def quote_rows(quote: Quote, workers: int, settings: RunSettings) -> list[tuple[
         rows.append((f"cost at {price:g} {currency} an hour", f"{quote.worker_hours * price:,.2f} {currency}"))
     budget_s = budget_of(settings)
     if budget_s is not None:
-        enough = "enough" if budget_s >= quote.worker_hours * 3600 else "NOT enough: the run would stop before its end"
-        rows.append(("budget of worker hours", f"{budget_s / 3600:,.2f} h, {enough}"))
+        most_hours = (quote.hours if quote.largest_hours is None else quote.largest_hours) / quote.rtfx
+        enough = "enough" if budget_s >= most_hours * 3600 else "NOT enough: it would stop before its end"
+        of_each = "" if quote.largest_hours is None else " of each month"
+        rows.append((f"budget of worker hours{of_each}", f"{budget_s / 3600:,.2f} h, {enough}"))
     for service in settings.list_prices if quote.hours else ():
         cost = f"{quote.hours * 60 * service.usd_per_minute:,.2f} USD"
         rows.append((f"{service.name}, list price of {service.as_of}", cost))
@@ -148,20 +153,23 @@ def together(quotes: Sequence[Quote]) -> Quote:
         rtfx=quotes[0].rtfx if quotes else 1.0,
         measured_runs=quotes[0].measured_runs if quotes else 0,
         named=frozenset().union(*(quote.named for quote in quotes)),
+        largest_hours=max((quote.hours for quote in quotes), default=0.0) if len(quotes) > 1 else None,
     )
 
 
 def measured_rtfx(storage: Storage, settings: Settings, models: Fingerprints) -> tuple[float, int]:
     """Audio hours that a worker does in an hour, and on how many runs that is measured.
 
-    By the certificates of runs with the same models in the same number format; `run.assumed_rtfx` where there is none.
-
-    Raises:
-        CertificateBroken: the chain of certificates does not hold.
+    By the certificates of runs with the same models in the same number format; `run.assumed_rtfx` where there is none,
+    or where the chain of certificates does not hold (`callscribe verify` says so).
     """
-    last = {one.subject: one.content for one in read_chain(storage) if one.kind == "run"}
+    try:
+        last = {one.subject: one.content for one in read_chain(storage) if one.kind == "run"}
+    except CertificateBroken:
+        return settings.run.assumed_rtfx, 0
     runs = [content["result"] for content in last.values() if _is_alike(content["run"], models)]
-    measured = [result for result in runs if result["audio_s"] and result["worker_s"]]
+    # Certificates of an earlier version do not say how long workers worked.
+    measured = [result for result in runs if result["audio_s"] and result.get("worker_s")]
     if not measured:
         return settings.run.assumed_rtfx, 0
     audio_s, worker_s = (sum(result[name] for result in measured) for name in ("audio_s", "worker_s"))

@@ -181,6 +181,12 @@ def write_unplanned(
         _put_new(storage, f"_runs/{run_id}/unplanned.jsonl", content.encode())
 
 
+def forget_plan(storage: Storage, run_id: str) -> None:
+    """Remove what a planner left that died before it wrote the head."""
+    for info in list(storage.list(f"_runs/{run_id}/")):
+        storage.delete(info.key)
+
+
 def _head_key(run_id: str) -> str:
     return f"_runs/{run_id}/plan.json"
 

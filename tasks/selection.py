@@ -88,6 +88,13 @@ def _matching(calls: ArrowTable, month: str, where: str) -> frozenset[str]:
             message = f"--where is one condition on the columns of `calls`, and no statement: {where}"
             raise QueryError(message) from error
         except duckdb.Error as error:
+            if len(calls):
+                # Its message may hold values of rows, and this one may be kept by Prefect.
+                message = (
+                    f"DuckDB refuses the condition on a row of {month} ({type(error).__name__}); `callscribe query` "
+                    "with the same condition says why"
+                )
+                raise QueryError(message) from None
             message = f"--where is a condition on the columns of `calls`, and DuckDB refuses it: {error}"
             raise QueryError(message) from error
     return frozenset(call_id for (call_id,) in found)

@@ -103,8 +103,8 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
             for one, call_ids in certificate.content["erased"].items():
                 erasures.setdefault(one, set()).update(call_ids)
     by_month: dict[str, list[Certificate]] = {}
-    # Outputs are what stood when a run was certified, so that the latest certificate says what stands.
-    for certificate in sorted(last.values(), key=lambda one: one.number):
+    # Of the transcripts of a call that of the run which was planned last stands, whichever was certified last.
+    for certificate in sorted(last.values(), key=lambda one: one.subject):
         by_month.setdefault(certificate.content["run"]["month"], []).append(certificate)
     result.months = [month] if month else sorted(by_month)
     for one in result.months:

@@ -254,6 +254,18 @@ def test_first_commit(storage: Storage) -> None:
     assert_tidy(storage)
 
 
+def test_taking_out_beside_a_commit(storage: Storage) -> None:
+    """What a writer has put into one table, and not yet into the other, is not taken from under it."""
+    commit(storage, *STANDING)
+
+    def take_out() -> None:
+        DataSet(storage).take_out(MONTH, 0, 1, [])
+
+    commit(_stepped(storage, (1, "after"), take_out), said("c9", "one", "two"))
+    assert BEFORE | seen("c9", "one", "two") == strict_read(storage)
+    assert_tidy(storage)
+
+
 def test_commit_of_nothing(storage: Storage) -> None:
     """No changes, no objects."""
     commit(storage)

@@ -94,7 +94,7 @@ def test_a_quote_for_people() -> None:
     assert "50.0" == rows["RTFx, measured on 3 earlier runs"]
     assert ("2.00 h", "0.50 h") == (rows["hours of one worker"], rows["finished by 4 workers after"])
     assert "5.00 EUR" == rows["cost at 2.5 EUR an hour"]
-    assert "1.60 h, NOT enough: the run would stop before its end" == rows["budget of worker hours"]
+    assert "1.60 h, NOT enough: it would stop before its end" == rows["budget of worker hours"]
     assert "144.00 USD" == rows["Amazon Transcribe, batch, list price of 2026-11-26"]
     plain = RunSettings(list_prices=(), budget_worker_hours=2.0)
     assert "0.20 h" == dict(quote_rows(quote, 99, plain))["finished by 99 workers after"]
