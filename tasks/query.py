@@ -50,10 +50,14 @@ def answer(database: Database, sql: str, most: int | None = None) -> tuple[list[
     Raises:
         QueryError: DuckDB refuses the statement; its message says why.
     """
-    with explained():
-        result = database.execute(sql)
-        names = [column[0] for column in result.description or ()]
-        return names, result.fetchall() if most is None else result.fetchmany(most)
+    try:
+        with explained():
+            result = database.execute(sql)
+            names = [column[0] for column in result.description or ()]
+            return names, result.fetchall() if most is None else result.fetchmany(most)
+    except KeyboardInterrupt:
+        database.connection.interrupt()  # else its threads go on, and the next statement waits for them
+        raise
 
 
 def read_transcript(

@@ -35,7 +35,7 @@ from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.reconcile import RunSummary, summary_rows
 from tasks.records import CopiedAudio, Outcome
-from tasks.runs import read_head, read_job
+from tasks.runs import new_run_id, read_head, read_job
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
 from tasks.verify import verify
@@ -541,7 +541,7 @@ def test_calls_are_done_anew_by_a_flow(world: World) -> None:
     for number in range(4):
         world.archive.put(_key(f"c{number}"), wav(tone(300 + 10 * number, 1.0 + 0.25 * number)))
     world.run()
-    held = ActiveMonth.take(world.transcripts, MONTH, "another-run", 600.0)
+    held = ActiveMonth.take(world.transcripts, MONTH, new_run_id(), 600.0)
     given = {"archive": world.archive.uri, "transcripts": world.transcripts.uri}
     options = given | {"overrides": world.overrides(recognizer={"beam_size": 2})}
     assert ((), 0) == ((dry := backfill(MONTH, dry_run=True, **options)).runs, dry.changes.calls)
