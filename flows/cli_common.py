@@ -51,13 +51,13 @@ def transcripts_of(config: Path | None, uri: str | None) -> Storage:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not empty.
+    """The lines of a file that are not empty, without the mark that editors put before the first.
 
     Raises:
         UsageError: it cannot be read.
     """
     try:
-        return [stripped for line in path.read_text(encoding="utf-8").splitlines() if (stripped := line.strip())]
+        return [stripped for line in path.read_text(encoding="utf-8-sig").splitlines() if (stripped := line.strip())]
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message) from error

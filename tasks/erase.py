@@ -3,8 +3,8 @@
 The tombstone comes first, so that nothing brings a call back: planning passes it over, and every commit drops it. Then
 both objects of its shard are rewritten even where it is in neither, so that a writer that had read the tombstones
 before meets changed objects and reads again (`tasks.dataset`). Then the plans, checkpoints and lists of the month's
-runs are rewritten without it. What stays is the call_id in the tombstone and in the certificate, digests, and older
-versions of the objects where the bucket keeps them; the certificate says so.
+runs, and lists of calls for backfills, are rewritten without it. What stays is the call_id in the tombstone and in the
+certificate, digests, and older versions of the objects where the bucket keeps them; the certificate says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from tasks.certificates import append, package_versions
 from tasks.dataset import DataSet
 from tasks.erase_begun import BegunErasures
-from tasks.erase_runs import SPOKEN, erase_from_runs, filter_changes
+from tasks.erase_runs import SPOKEN, erase_from_lists, erase_from_runs, filter_changes
 from tasks.errors import CallHeld, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import archive_of, read_archive
@@ -83,8 +83,9 @@ def erase_calls(
     """
     wanted = sorted(set(call_ids))
     placed = _places(data, wanted, month)
-    recordings = _recordings(archive, settings, placed) if archive else {}
-    _require_free(data, wanted, placed, recordings)
+    named = _recordings(archive, settings, placed) if archive else {}
+    _require_free(data, wanted, placed, named)
+    recordings = _there(archive, named) if archive and settings.manifest else named
     result = Erasure({})
     begun = BegunErasures(data.storage, archive, frozenset(wanted))
     begun.note(recordings)
@@ -109,6 +110,7 @@ def erase_calls(
             _erase_audio(archive, recordings.get(one, ()), result)
             if not recordings.get(one) and not begun.removed(one):
                 result.kept[archive_of(archive, one, settings)] = "no recording of these calls lies there"
+    keys += erase_from_lists(data.storage, frozenset(wanted))
     for uri, key in begun.removed_before(recordings):
         result.audio.append(uri)
         if archive is not None:
@@ -159,6 +161,17 @@ def _recordings(
         listed = (call for call, _ in read_archive(archive, month, settings))
         found[month] = [call for call in listed if call is not None and call.call_id in wanted]
     return found
+
+
+def _there(archive: Storage, recordings: Mapping[str, Sequence[CallRef]]) -> dict[str, list[CallRef]]:
+    """Those of the recordings that lie in the archive: a manifest may name others.
+
+    They are listed, because whoever erases need not have the right to read recordings.
+    """
+    return {
+        month: [call for call in calls if any(info.key == call.key for info in archive.list(call.key))]
+        for month, calls in recordings.items()
+    }
 
 
 def _require_free(

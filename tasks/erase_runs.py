@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 
+from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, PreconditionFailed
 from tasks.previous import table_of_key
-from tasks.runs import find_head
+from tasks.runs import find_head, part_key, unplanned_key
 from tasks.schemas import CHANGES, CHECKPOINT, PLANNED, SCHEMAS, ArrowSchema
+from tasks.shards import shard_of
 from tasks.storage import Storage, StoredObject
 from tasks.tables import from_parquet, to_parquet, without
 
@@ -47,12 +50,52 @@ def erase_from_runs(
         elif kind == "in_flight":
             done = _filter_in_flight(storage, info.key, call_ids)
         elif kind == "unplanned.jsonl":
-            done = _filter_unplanned(storage, info.key, call_ids)
+            done = _filter_lines(storage, info.key, call_ids, _call_id_of_json)
         else:
             done = False
         if done:
             changed.append(info.key)
     return changed, sorted(run_id for run_id, planned in months.items() if planned in {None, month})
+
+
+def erased_among(data: DataSet, month: str, shards: int, call_ids: Iterable[str]) -> frozenset[str]:
+    """Those of some calls that are erased by now; the tombstones of each of their shards are read once.
+
+    Args:
+        data: the data set.
+        month: `YYYY-MM`.
+        shards: of the month.
+        call_ids: the calls.
+    """
+    wanted = frozenset(call_ids)
+    buried = (data.erased(month, shard, shards) for shard in sorted({shard_of(one, shards) for one in wanted}))
+    return wanted & frozenset[str]().union(*buried)
+
+
+def erase_from_job(storage: Storage, run_id: str, number: int, call_ids: frozenset[str]) -> None:
+    """Rewrite one part of a plan without some calls."""
+    _filter_parquet(storage, part_key(run_id, number), PLANNED, call_ids)
+
+
+def erase_from_unplanned(storage: Storage, run_id: str, call_ids: frozenset[str]) -> None:
+    """Rewrite a run's list of what is no call of its own, without the lines of some calls."""
+    _filter_lines(storage, unplanned_key(run_id), call_ids, _call_id_of_json)
+
+
+def erase_from_checkpoints(storage: Storage, run_id: str, number: int, call_ids: frozenset[str]) -> None:
+    """Rewrite the checkpoints of one job without some calls."""
+    for info in list(storage.list(f"_runs/{run_id}/checkpoints/job-{number:04d}-")):
+        _filter_parquet(storage, info.key, CHECKPOINT, call_ids)
+
+
+def erase_from_lists(storage: Storage, call_ids: frozenset[str]) -> list[str]:
+    """Rewrite the lists of calls for backfills without some calls; one that was given a call_id may have died.
+
+    Returns:
+        the keys of what was rewritten.
+    """
+    keys = [info.key for info in storage.list("_control/backfills/")]
+    return [key for key in keys if _filter_lines(storage, key, call_ids, _call_id_of_line)]
 
 
 def filter_changes(storage: Storage, month: str, call_ids: frozenset[str], *, apply: bool = True) -> dict[str, int]:
@@ -142,19 +185,31 @@ def _filter_in_flight(storage: Storage, key: str, call_ids: frozenset[str]) -> b
     return True
 
 
-def _filter_unplanned(storage: Storage, key: str, call_ids: frozenset[str]) -> bool:
-    """Rewrite the list of what is no call of its own without the lines of some calls."""
+def _call_id_of_json(line: str) -> str | None:
+    call_id: str | None = json.loads(line).get("call_id")
+    return call_id
+
+
+def _call_id_of_line(line: str) -> str:
+    return line.strip().removeprefix("\ufeff")
+
+
+def _filter_lines(
+    storage: Storage, key: str, call_ids: frozenset[str], call_id_of: Callable[[str], str | None]
+) -> bool:
+    """Rewrite a list without the lines of some calls; whether any of them was in it."""
     while True:
         try:
             stored = storage.get(key)
         except ObjectVanished:
             return False
-        lines = stored.data.decode().splitlines(keepends=True)
-        rest = [line for line in lines if json.loads(line).get("call_id") not in call_ids]
+        # What is not UTF-8 in a list that somebody else wrote stays as it is.
+        lines = stored.data.decode(errors="surrogateescape").splitlines(keepends=True)
+        rest = [line for line in lines if call_id_of(line) not in call_ids]
         if len(rest) == len(lines):
             return False
         try:
-            storage.put(key, "".join(rest).encode(), if_match=stored.info.etag)
+            storage.put(key, "".join(rest).encode(errors="surrogateescape"), if_match=stored.info.etag)
         except PreconditionFailed:
             continue
         return True

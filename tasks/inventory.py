@@ -12,7 +12,7 @@ from itertools import islice
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
-from tasks.errors import SettingsError
+from tasks.errors import SettingsError, StorageRefused
 from tasks.keys import KeyReader
 from tasks.manifest import ManifestRow, in_zone, month_of, read_manifest
 from tasks.records import CallRef
@@ -21,6 +21,8 @@ from tasks.storage import Storage
 
 # Objects of a manifest that the store is asked for at once.
 HEADS_AT_ONCE = 16
+# S3's own limit.
+MAX_KEY_BYTES = 1024
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
@@ -80,8 +82,9 @@ def months_between(months: str) -> list[str]:
 def read_archive(storage: Storage, month: str, settings: ArchiveSettings) -> Iterator[tuple[CallRef | None, str]]:
     """What a month of the archive holds: each call with its key, and None with each key that cannot be read.
 
-    By listing it, or by a manifest where there is one; then also None with the place of each row that is no call, or
-    names an object outside of the archive. A call whose object is not there has no ETag.
+    By listing it, or by a manifest where there is one; then also None with the place of each row that is no call,
+    names an object outside of the archive or a key that no object can have, or says that it is of another month than
+    the manifest is named for. A call whose object is not there has no ETag, unless its row says one.
 
     Raises:
         SettingsError: the manifest cannot be read.
@@ -117,7 +120,7 @@ def _by_manifest(
     filled = uri.replace("{year}", month[:4]).replace("{month}", month[5:])
     folder, _, key = filled.rpartition("/")
     timezone = ZoneInfo(settings.timezone)
-    own_month = month if filled != uri else None
+    own_month = month if "{year}" in uri and "{month}" in uri else None
 
     def read(item: tuple[str, ManifestRow | None]) -> tuple[CallRef | None, str] | None:
         place, row = item
@@ -125,7 +128,8 @@ def _by_manifest(
         if row is None or where is None:
             return None, place
         if where != month:
-            return None  # its turn comes with its month
+            # Of a manifest for all months its turn comes with its month; one that is named for a month is read once.
+            return (None, place) if own_month else None
         inside = _key_of(row.uri, storage)
         return (None, place) if inside is None else (_described(storage, row, inside, month, settings), inside)
 
@@ -156,14 +160,26 @@ def _described(storage: Storage, row: ManifestRow, key: str, month: str, setting
 
 
 def _key_of(uri: str, storage: Storage) -> str | None:
-    """The key of an object by its URI, or as it is; None where it lies outside of the archive."""
-    if "://" not in uri:
-        return uri
-    prefix = f"{storage.uri}/"
-    if not uri.startswith(prefix):
-        return None
-    key = uri.removeprefix(prefix)
-    return unquote(key) if uri.startswith("file:") else key
+    """The key of an object by its URI, or as it is; None where it lies outside of the archive, or cannot be one."""
+    key = uri
+    if "://" in uri:
+        prefix = f"{storage.uri}/"
+        if not uri.startswith(prefix):
+            return None
+        key = uri.removeprefix(prefix)
+        key = unquote(key) if uri.startswith("file:") else key
+    return key if _can_be(key, storage) else None
+
+
+def _can_be(key: str, storage: Storage) -> bool:
+    """Whether an object can have the key: S3 answers to others as to bad requests, which would stop the run."""
+    if "\0" in key or len(key.encode()) > MAX_KEY_BYTES or not {".", ".."}.isdisjoint(key.split("/")):
+        return False
+    try:
+        storage.object_uri(key)
+    except StorageRefused:
+        return False
+    return True
 
 
 def archive_of(storage: Storage, month: str, settings: ArchiveSettings) -> str:

@@ -8,24 +8,30 @@ as far as they are known, `started_at, month, language, languages, channel_roles
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tasks.errors import ObjectVanished, SettingsError
+from tasks.errors import ObjectVanished, ScratchFull, SettingsError
 from tasks.records import CallHints
 from tasks.scratch import scratch_folder
 from tasks.storage import Storage
 from tasks.tables import parquet_rows
 
 ENDINGS = ("parquet", "csv", "jsonl")
-_LISTS = frozenset({"languages", "channel_roles", "hot_words"})
+# More people are in no call, and more bytes in no object (a pebibyte); the tables could not hold any number.
+MAX_SPEAKERS = 10_000
+MAX_SIZE_BYTES = 2**50
+# Years in which calls were recorded; others are mistakes, and no month would ever have them.
+FIRST_YEAR, LAST_YEAR = 1970, 2199
 
 
 class ManifestRow(BaseModel):
@@ -36,14 +42,39 @@ class ManifestRow(BaseModel):
     call_id: str = Field(min_length=1)
     uri: str = Field(min_length=1)
     started_at: datetime | None = None
-    month: str | None = Field(None, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")
+    month: str | None = Field(None, pattern=r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])$")
     language: str | None = Field(None, pattern=r"^[a-z]{2,3}$")
     languages: tuple[str, ...] | None = None
     channel_roles: tuple[str, ...] | None = None
-    speakers: int | None = Field(None, ge=1)
+    speakers: int | None = Field(None, ge=1, le=MAX_SPEAKERS)
     hot_words: tuple[str, ...] = ()
     etag: str | None = None
-    size_bytes: int | None = Field(None, ge=0)
+    size_bytes: int | None = Field(None, ge=0, le=MAX_SIZE_BYTES)
+
+    @field_validator("started_at", mode="before")
+    @classmethod
+    def _no_number(cls, value: object) -> object:
+        """A number would be taken for seconds since 1970: 20261005 for a day of that year."""
+        if not isinstance(value, (str, date)) or (isinstance(value, str) and _is_number(value)):
+            message = "must be a date and time of day, such as 2026-10-05T09:30:00+02:00"
+            raise ValueError(message)
+        return value
+
+    @field_validator("started_at")
+    @classmethod
+    def _of_our_time(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not FIRST_YEAR <= value.year <= LAST_YEAR:
+            message = f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _all_text(self) -> Self:
+        """What is not Unicode no table can take; values of known columns were looked at already."""
+        for name, value in self.attributes.items():
+            name.encode()
+            value.encode()
+        return self
 
     @field_validator("languages", "channel_roles", "hot_words", mode="before")
     @classmethod
@@ -80,6 +111,7 @@ def read_manifest(storage: Storage, key: str) -> Iterator[tuple[str, ManifestRow
 
     Raises:
         SettingsError: it is not there, of another kind, or cannot be read to its end; the message names the place.
+        StorageRefused: the store says no, or the scratch disk has no room for it.
     """
     name = key.rpartition("/")[2]
     kind = name.rpartition(".")[2].lower()
@@ -93,24 +125,32 @@ def read_manifest(storage: Storage, key: str) -> Iterator[tuple[str, ManifestRow
         except ObjectVanished as error:
             message = f"there is no archive.manifest {storage.object_uri(key)}"
             raise SettingsError(message) from error
+        except ScratchFull as error:  # not one call's failure, but the run's: `scratch_folder` says what to do
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         number = count(1)
         place = name
         try:
             for values in _READERS[kind](path):
                 place = f"{name}, row {next(number)}"
                 yield place, _row(values)
-        except (ValueError, csv.Error) as error:
+        except (ValueError, OverflowError, csv.Error) as error:
             message = f"archive.manifest {storage.object_uri(key)} cannot be read after {place}: {error}"
             raise SettingsError(message) from error
 
 
 def month_of(row: ManifestRow, default: str | None, timezone: ZoneInfo) -> str | None:
-    """The month of a call: as the row says, by when it began, or that of the manifest; None where none is known."""
-    if row.month is not None:
-        return row.month
+    """The month of a call: as the row says, that of the manifest, or by when it began; None where none is known.
+
+    Args:
+        row: of the manifest.
+        default: the month that the manifest is named for; None: it is of all months.
+        timezone: of the archive.
+    """
+    if row.month is not None or default is not None:
+        return row.month or default
     if row.started_at is not None:
         return f"{in_zone(row.started_at, timezone).astimezone(timezone):%Y-%m}"
-    return default
+    return None
 
 
 def in_zone(moment: datetime, timezone: ZoneInfo) -> datetime:
@@ -122,8 +162,16 @@ def _row(values: Mapping[str, Any]) -> ManifestRow | None:
     known = {name: value for name, value in values.items() if value not in (None, "")}
     try:
         return ManifestRow.model_validate(known)
-    except ValidationError:
+    except (ValidationError, RecursionError):  # the latter of brackets in brackets
         return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -140,7 +188,12 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         for line in file:
             if not line.strip():
                 continue
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                raise
+            except (RecursionError, ValueError):  # JSON, but of more brackets or digits than are read: no call
+                row = {}
             if not isinstance(row, dict):
                 message = "a line is no JSON object"
                 raise ValueError(message)  # noqa: TRY004  # what was read is wrong, and not our type

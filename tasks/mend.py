@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from tasks.certificates import append, package_versions
 from tasks.dataset import DataSet
 from tasks.inventory import read_archive
+from tasks.records import CallRef
 from tasks.setting_groups import ArchiveSettings
 from tasks.storage import Storage
 from tasks.verify import Finding, verify
@@ -70,7 +71,9 @@ def mend(
     if not by_shard:
         return result
     say(f"listing the recordings of {month}")
-    there = {call.call_id for call, _ in read_archive(archive, month, settings) if call is not None}
+    suspects = {finding.call_id for findings in by_shard.values() for finding in findings}
+    listed = (call for call, _ in read_archive(archive, month, settings) if call is not None)
+    there = {call.call_id for call in listed if call.call_id in suspects and _is_there(archive, call, settings)}
     shards = data.shards(month) or 1
     for shard, findings in sorted(by_shard.items()):
         say(f"{month}, shard {shard + 1} of {shards}")
@@ -84,6 +87,14 @@ def mend(
         result.unreadable += unreadable
     append(data.storage, "mending", f"mending-{datetime.now(UTC):%Y%m%dT%H%M%SZ}", _certificate(result))
     return result
+
+
+def _is_there(archive: Storage, call: CallRef, settings: ArchiveSettings) -> bool:
+    """Whether the recording is in the archive, as it was listed: a manifest names also those that are gone."""
+    if not settings.manifest:
+        return True
+    info = archive.head(call.key)
+    return info is not None and info.etag == call.etag
 
 
 def _certificate(result: Mending) -> dict[str, object]:

@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tasks.dataset import Change, DataSet
+from tasks.erase_runs import erase_from_job, erase_from_unplanned, erased_among
 from tasks.errors import AmbiguousCallId
 from tasks.inventory import duplicate_message
 from tasks.listing import ListedMonth
 from tasks.previous import keep_previous
 from tasks.quote import measured_rtfx
-from tasks.records import CallRef, Failure, Outcome, Provenance
+from tasks.records import CallRef, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import rows_of
 from tasks.run_models import Fingerprints
 from tasks.runs import RunHead, new_run_id, write_head, write_job, write_unplanned
@@ -70,6 +71,7 @@ def plan_run(
 
         for job in jobs_of(data, listed, settings, models, counts, selection, keep):
             write_job(data.storage, run_id, counts.jobs, job)
+            _erase_from_part(data, run_id, counts.jobs, month, shards, job)
         rtfx, _ = measured_rtfx(data.storage, settings, models)
         hours = hours_of(counts.size_bytes, settings.run.bytes_per_second)
         head = RunHead(
@@ -106,10 +108,33 @@ def plan_run(
             worker_hour_price=settings.run.worker_hour_price,
             currency=settings.run.currency,
         )
-    write_unplanned(data.storage, run_id, (group for group, _ in counts.ambiguous), listed.unmatched, counts.removed)
+    _name_unplanned(data, head, counts, listed.unmatched)
     write_head(data.storage, head)
     _commit_ambiguous(data, head, counts.ambiguous)
     return head
+
+
+def _erase_from_part(
+    data: DataSet, run_id: str, number: int, month: str, shards: int, job: Sequence[PlannedCall]
+) -> None:
+    """Take out of a part of the plan what was erased between planning and writing it.
+
+    Whoever erases looks at the parts after writing the tombstones, and these are read here after the part was written:
+    one of the two finds the call.
+    """
+    if erased := erased_among(data, month, shards, (planned.call.call_id for planned in job)):
+        erase_from_job(data.storage, run_id, number, erased)
+
+
+def _name_unplanned(data: DataSet, head: RunHead, counts: WorkCounts, unmatched: Sequence[str]) -> None:
+    """Name what is no call of its own, and what has no object; nothing that is erased, before or meanwhile."""
+    call_ids = {*(group[0].call_id for group, _ in counts.ambiguous), *counts.removed}
+    erased = erased_among(data, head.month, head.shards, call_ids)
+    groups = (group for group, _ in counts.ambiguous if group[0].call_id not in erased)
+    removed = [call_id for call_id in counts.removed if call_id not in erased]
+    write_unplanned(data.storage, head.run_id, groups, unmatched, removed)
+    if meanwhile := erased_among(data, head.month, head.shards, call_ids - erased):
+        erase_from_unplanned(data.storage, head.run_id, meanwhile)
 
 
 def _commit_ambiguous(data: DataSet, head: RunHead, ambiguous: Sequence[tuple[Sequence[CallRef], Row | None]]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.budget import Allowance
 from tasks.dataset import Change, DataSet
+from tasks.erase_runs import erase_from_checkpoints, erased_among
 from tasks.errors import (
     BudgetReached,
     CallscribeError,
@@ -194,11 +195,11 @@ class _Job:
 
     def _not_erased(self, work: Sequence[PlannedCall]) -> list[PlannedCall]:
         """The work without what was erased after it was planned."""
-        shards = {planned.shard for planned in work}
-        erased = frozenset[str]().union(
-            *(self._data.erased(self._head.month, shard, self._head.shards) for shard in shards)
-        )
+        erased = self._erased(planned.call.call_id for planned in work)
         return [planned for planned in work if planned.call.call_id not in erased]
+
+    def _erased(self, call_ids: Iterable[str]) -> frozenset[str]:
+        return erased_among(self._data, self._head.month, self._head.shards, call_ids)
 
     def _committed(self, work: Iterable[PlannedCall]) -> dict[str, str]:
         """The outcome of each call that this run has committed, by call_id."""
@@ -266,7 +267,16 @@ class _Job:
         self._unsaved = [item for item in self._unsaved if id(item) not in committed]
 
     def _save(self) -> None:
-        self._record.save(self._unsaved)
+        """Write a checkpoint of what none holds yet, without what is erased.
+
+        The tombstones are read again when it is written, and whoever erases looks at checkpoints after writing them:
+        one of the two finds the call, also where this job dies now and nobody goes on with it.
+        """
+        erased = self._erased(item.call["call_id"] for item in self._unsaved)
+        left = [item for item in self._unsaved if item.call["call_id"] not in erased]
+        self._record.save(left)
+        if meanwhile := self._erased(item.call["call_id"] for item in left):
+            erase_from_checkpoints(self._data.storage, self._head.run_id, self._number, meanwhile)
         self._unsaved = []
         self._saved_at = time.monotonic()
 

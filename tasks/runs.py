@@ -87,7 +87,7 @@ def later_run_id(run_id: str, last: str) -> str:
 
 def write_job(storage: Storage, run_id: str, number: int, job: Sequence[PlannedCall]) -> None:
     """Write one job of a plan, before the head that makes it a run."""
-    _put_new(storage, _part_key(run_id, number), to_parquet(table_of(planned_rows(job), PLANNED)))
+    _put_new(storage, part_key(run_id, number), to_parquet(table_of(planned_rows(job), PLANNED)))
 
 
 def write_head(storage: Storage, head: RunHead) -> None:
@@ -124,7 +124,7 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
         RunIncomplete: its part of the plan cannot be read any more.
     """
     try:
-        content = storage.get(_part_key(run_id, number)).data
+        content = storage.get(part_key(run_id, number)).data
     except ObjectVanished as error:
         message = f"run {run_id} in {storage.uri} has no job {number}"
         raise SettingsError(message) from error
@@ -132,7 +132,7 @@ def read_job(storage: Storage, run_id: str, number: int) -> list[PlannedCall]:
         return planned_calls(from_parquet(content, PLANNED).to_pylist())
     except ValueError as error:
         message = (
-            f"{storage.object_uri(_part_key(run_id, number))} is not the part of a plan that was written, so job "
+            f"{storage.object_uri(part_key(run_id, number))} is not the part of a plan that was written, so job "
             f"{number} of run {run_id} cannot be done; the next run over the month plans its calls anew ({error})"
         )
         raise RunIncomplete(message) from error
@@ -178,7 +178,7 @@ def write_unplanned(
     lines += [{"call_id": call_id, "reason": "removed_from_archive"} for call_id in removed]
     if lines:
         content = "".join(json.dumps(line) + "\n" for line in lines)
-        _put_new(storage, f"_runs/{run_id}/unplanned.jsonl", content.encode())
+        _put_new(storage, unplanned_key(run_id), content.encode())
 
 
 def forget_plan(storage: Storage, run_id: str) -> None:
@@ -191,8 +191,14 @@ def _head_key(run_id: str) -> str:
     return f"_runs/{run_id}/plan.json"
 
 
-def _part_key(run_id: str, number: int) -> str:
+def part_key(run_id: str, number: int) -> str:
+    """Key of one job of a plan."""
     return f"_runs/{run_id}/jobs/job-{number:04d}.parquet"
+
+
+def unplanned_key(run_id: str) -> str:
+    """Key of the list of what is no call of its own, and of what has no object."""
+    return f"_runs/{run_id}/unplanned.jsonl"
 
 
 def _put_new(storage: Storage, key: str, content: bytes) -> None:

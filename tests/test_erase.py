@@ -226,6 +226,54 @@ def test_recordings_that_are_not_there(storage: Storage, root: str) -> None:
     assert ([], ["no recording of these calls lies there"]) == (result.audio, list(result.kept.values()))
 
 
+def test_recordings_that_a_manifest_names(storage: Storage, archive: Storage) -> None:
+    """Only those that are there are removed and certified; a hold on what a row says counts all the same."""
+    row = {"call_id": "call-1", "month": MONTH, "etag": "e1", "size_bytes": 7, "customer_id": "4712"}
+    rows = [row | {"uri": uri} for uri in ("2026/10/05/call-1.wav", "nowhere/call-1.wav")]
+    archive.put("calls.jsonl", "".join(json.dumps(one) + "\n" for one in rows).encode())
+    settings = ArchiveSettings(manifest=f"{archive.uri}/calls.jsonl")
+    data = DataSet(storage)
+    hold = add_hold(storage, "customer_id", "4712", "case 12")
+    with pytest.raises(CallHeld):
+        erase_calls(data, ["call-1"], "request", settings, MONTH, archive)
+    release_hold(storage, hold.hold_id)
+    result = erase_calls(data, ["call-1"], "request", settings, MONTH, archive)
+    assert ([archive.object_uri("2026/10/05/call-1.wav")], {}) == (result.audio, result.kept)
+    again = erase_calls(data, ["call-1"], "request", settings, MONTH, archive)
+    assert ([], ["no recording of these calls lies there"]) == (again.audio, list(again.kept.values()))
+
+
+def test_a_manifest_and_an_erasure_that_dies(
+    storage: Storage, archive: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first try had removed is in the certificate of the second, though the manifest names it still."""
+    row = {"call_id": "call-1", "month": MONTH, "uri": "2026/10/05/call-1.wav"}
+    archive.put("calls.jsonl", json.dumps(row).encode())
+    settings = ArchiveSettings(manifest=f"{archive.uri}/calls.jsonl")
+
+    def die(*_: object) -> None:
+        message = "the process dies here"
+        raise ConnectionAbortedError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.erase._note_versions", die)
+        with pytest.raises(ConnectionAbortedError):
+            erase_calls(DataSet(storage), ["call-1"], "request", settings, MONTH, archive)
+    assert None is archive.head("2026/10/05/call-1.wav")
+    done = erase_calls(DataSet(storage), ["call-1"], "request", settings, MONTH, archive)
+    assert [archive.object_uri("2026/10/05/call-1.wav")] == done.audio
+
+
+def test_lists_for_backfills(storage: Storage) -> None:
+    """A command that was killed leaves its list: the call is taken out of it, and whatever else it says stays."""
+    storage.put("_control/backfills/1.txt", b"\xef\xbb\xbfcall-0\r\ncall-1\ncaf\xe9\n call-0 \n")
+    storage.put("_control/backfills/2.txt", b"call-1\n")
+    result = _erase(storage, "call-0")
+    assert b"call-1\ncaf\xe9\n" == storage.get("_control/backfills/1.txt").data
+    keys = [uri.rpartition("/")[2] for uri in result.rewritten if "/backfills/" in uri]
+    assert ["1.txt"] == keys
+
+
 def test_a_run_that_is_under_way(storage: Storage) -> None:
     """Its plan, checkpoints and marks are rewritten, its job's commit drops the call, and it is accounted for."""
     planned = _plan(storage, RUNS[2], MONTH, CALL_IDS[:3])
@@ -389,7 +437,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["erase", "call-0", *given], input="n\n")
     assert "Erase 1 calls from" in refused.output
     assert _holding(storage, SPOKEN)
-    (tmp_path / "list.txt").write_text("call-0\ncall-1\n")
+    (tmp_path / "list.txt").write_text("call-0\ncall-1\n", encoding="utf-8-sig")  # as editors on Windows write it
     code, said = _command("erase", "--calls", str(tmp_path / "list.txt"), "--yes", *given)
     assert 0 == code
     assert "calls erased │ 2" in said

@@ -213,11 +213,13 @@ def test_the_reader(month: SmallMonth, become: Callable[[str], None]) -> None:
 
 def test_the_eraser(month: SmallMonth, become: Callable[[str], None], sent: list[Sent]) -> None:
     """Erases, recordings too, also by age, and says what is locked; hears no recording, and changes no hold."""
+    month.storage.put("_control/backfills/1.txt", b"mono-0\nmono-1\n")  # as the runner does, who was killed then
     become("eraser")
     sent.clear()
     archive, storage = open_storage(ARCHIVE), month.storage
     result = erase_calls(DataSet(storage), ["mono-0"], "request", ArchiveSettings(), archive=archive)
     assert (1, {}) == (len(result.audio), result.kept)
+    assert b"mono-1\n" == storage.get("_control/backfills/1.txt").data
     assert result.older_versions
     assert {0} == {found.locked if found else None for found in result.older_versions.values()}
     assert 1 == len(read_holds(storage))

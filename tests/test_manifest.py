@@ -17,7 +17,7 @@ from stand_ins import build_bundle, stand_in_models, tone, wav
 
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.errors import SettingsError
+from tasks.errors import ScratchFull, SettingsError, StorageRefused
 from tasks.inventory import archive_of, read_archive
 from tasks.keys import KeyReader
 from tasks.manifest import ManifestRow, month_of
@@ -155,8 +155,93 @@ def test_months(storage: Storage) -> None:
     assert (["said", "berlin", "naive"], ["calls.jsonl, row 5"]) == ([call.call_id for call in calls], rest)
     storage.put("lists/2026/10.jsonl", _lines(*rows))
     calls, rest = _read(storage, _settings(storage, "lists/{year}/{month}.jsonl", timezone="Europe/Berlin"))
-    assert ("unknown", []) == (calls[-1].call_id, rest)
+    assert (["said", "berlin", "naive", "other", "unknown"], []) == ([call.call_id for call in calls], rest)
     assert datetime(2026, 10, 1, 0, 10, tzinfo=ZoneInfo("Europe/Berlin")) == calls[2].started_at
+
+
+def test_a_manifest_that_is_named_for_a_month(storage: Storage) -> None:
+    """Its rows are of that month, whenever the call began; one that says another is named: no other list has it."""
+    began = {"started_at": "2026-09-30T20:00:00Z"}
+    rows = [
+        {"call_id": "late", "uri": "a", **began},
+        {"call_id": "said", "uri": "b", "month": MONTH, **began},
+        {"call_id": "elsewhere", "uri": "c", "month": "2026-09"},
+    ]
+    storage.put("lists/2026-10.jsonl", _lines(*rows))
+    calls, rest = _read(storage, _settings(storage, "lists/{year}-{month}.jsonl"))
+    assert (["late", "said"], ["2026-10.jsonl, row 3"]) == ([call.call_id for call in calls], rest)
+
+
+def test_a_manifest_that_is_named_for_a_year(storage: Storage) -> None:
+    """Each of its months has its own rows; one of which no month is known is named."""
+    rows = [
+        {"call_id": "october", "uri": "a", "started_at": "2026-10-05T09:30:00Z"},
+        {"call_id": "november", "uri": "b", "month": "2026-11"},
+        {"call_id": "unknown", "uri": "c"},
+    ]
+    storage.put("lists/2026.jsonl", _lines(*rows))
+    settings = _settings(storage, "lists/{year}.jsonl")
+    for month, call_id in ((MONTH, "october"), ("2026-11", "november")):
+        calls, rest = _read(storage, settings, month)
+        assert ([call_id], ["2026.jsonl, row 3"]) == ([call.call_id for call in calls], rest)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"started_at": 20261005',
+        '"started_at": "20261005"',
+        '"started_at": "1791187200"',
+        '"started_at": 1791187200.5',
+        '"started_at": "0001-01-01T00:00:00Z"',
+        '"started_at": "9999-12-31T23:59:59Z"',
+        '"month": "0206-10"',
+        '"uri": "../x"',
+        '"uri": "a/../x"',
+        '"uri": "a\\u0000b"',
+        '"uri": "\\ud800"',
+        f'"uri": "{"k" * 1025}"',
+        '"queue": "\\ud800"',
+        '"\\ud800": "billing"',
+        '"call_id": "\\ud800"',
+        '"size_bytes": 1e20',
+        '"size_bytes": 9223372036854775807',
+        '"speakers": 9999999999',
+        f'"hot_words": "{"[" * 200_000}"',
+        f'"queue": {"[" * 200_000}{"]" * 200_000}',
+        f'"queue": {"1" * 5000}',
+    ],
+    ids=range(21),
+)
+def test_an_odd_row_stops_nobody(storage: Storage, odd: str) -> None:
+    """It is counted and named, and the rows after it are read."""
+    good = '{"call_id": "good", "uri": "a", "month": "2026-10"}\n'
+    content = f'{{"call_id": "odd", "uri": "b", {odd}}}\n{good}'
+    storage.put("lists/2026-10.jsonl", content.encode())
+    calls, rest = _read(storage, _settings(storage, "lists/{year}-{month}.jsonl"))
+    assert (["good"], ["2026-10.jsonl, row 1"]) == ([call.call_id for call in calls], rest)
+
+
+@pytest.mark.parametrize("key", ["/x", "a//x"])
+def test_a_key_that_only_some_stores_can_hold(storage: Storage, key: str) -> None:
+    """In a bucket it is a key like others; in a folder it is none, and its row is named."""
+    storage.put("lists/calls.jsonl", _lines({"call_id": "odd", "uri": key, "month": MONTH}))
+    calls, rest = _read(storage, _settings(storage))
+    is_bucket = storage.uri.startswith("s3:")
+    assert ([key] if is_bucket else [], is_bucket) == ([call.key for call in calls], rest == [])
+
+
+def test_a_full_scratch_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no failure of one call: there is none yet."""
+    storage = open_storage(tmp_path.as_uri())
+    storage.put("calls.jsonl", _lines({"call_id": "c", "uri": "a", "month": MONTH}))
+
+    def full(*_: object, **__: object) -> None:
+        raise ScratchFull
+
+    monkeypatch.setattr("tasks.storage_file.write_whole", full)
+    with pytest.raises(StorageRefused, match=r"the scratch folder .* is full: make room there"):
+        _read(storage, _settings(storage, "calls.jsonl"))
 
 
 def test_rows_that_are_no_calls_are_named(storage: Storage) -> None:

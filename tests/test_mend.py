@@ -1,5 +1,6 @@
 """Damaged objects: they are named, taken out, and what they held is transcribed again."""
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -158,6 +159,22 @@ def test_a_row_whose_recording_is_gone(month: SmallMonth, tmp_path: Path) -> Non
     mended = mend(month.data, MONTH, archive, ARCHIVE)
     assert (0, 1) == (mended.rows, mended.kept)
     assert {"altered"} == _kinds(month)
+
+
+@pytest.mark.parametrize("etag", [None, "of what is no longer there"])
+def test_a_row_whose_recording_only_a_manifest_names(month: SmallMonth, tmp_path: Path, etag: str | None) -> None:
+    """It could not be made again either, whatever the manifest says of the object; one that is there is."""
+    _edit(month.storage, lambda rows: [row | {"outcome": "no_speech"} for row in rows])
+    archive = open_storage(tmp_path.as_uri())
+    fill(archive, {call_id: data for call_id, data in CALLS.items() if call_id != "mono-0"})
+    there = {info.key.rpartition("/")[2].partition(".")[0]: info for info in archive.list()}
+    rows = [{"call_id": one, "uri": info.key, "month": MONTH} for one, info in there.items()]
+    rows.append({"call_id": "mono-0", "uri": "2026/10/05/mono-0.wav", "month": MONTH, "etag": etag, "size_bytes": 7})
+    archive.put("calls.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    altered = {one.call_id for one in verify(month.data, MONTH).findings}
+    mended = mend(month.data, MONTH, archive, ArchiveSettings(manifest=f"{archive.uri}/calls.jsonl"))
+    assert (len(altered) - 1, 1) == (mended.rows, mended.kept)
+    assert ["mono-0"] == [one.call_id for one in verify(month.data, MONTH).findings if one.kind == "altered"]
 
 
 def test_nothing_is_wrong(month: SmallMonth) -> None:
