@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger
 
 from flows.job import Overrides, open_transcripts
 from tasks.dataset import DataSet
-from tasks.errors import SettingsError
+from tasks.errors import CallHeld, SettingsError
 from tasks.retention import retain as remove_old
 from tasks.settings import load_settings
 
@@ -34,6 +34,7 @@ def retain(
         number of the certificate; 0 of a dry run.
 
     Raises:
+        CallHeld: a hold was set on a call in the moment in which it was to be erased.
         SettingsError: there is no data set, or no rule.
     """
     settings = load_settings(overrides=overrides)
@@ -42,7 +43,12 @@ def retain(
         message = "transcripts.uri is not set" if not place else "there is no rule: set retention.*_days"
         raise SettingsError(message)
     data = DataSet(open_transcripts(place, settings))
-    result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
+    try:
+        result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
+    except CallHeld:
+        # Its message names the call and why it is held, and Prefect would keep both.
+        message = "a hold was set on a call that was to be erased, so the retention stopped; start it again"
+        raise CallHeld(message) from None
     get_run_logger().info(
         "%s: %s calls, text of %s calls, %s rows of changes, %s objects of runs; %s held; certificate %s",
         "to be removed" if dry_run else "removed", result.calls, result.utterances, result.changes,

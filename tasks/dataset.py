@@ -201,6 +201,8 @@ class DataSet:
     def remove_text(self, month: str, shard: int, shards: int, call_ids: Iterable[str], at: datetime) -> int:
         """Remove the utterances of calls, and what of their rows was spoken; the rows stay, and say so.
 
+        Also utterances that a writer left who died are removed; a row that failed had no text, and says nothing.
+
         Args:
             month: `YYYY-MM`.
             shard: its number.
@@ -219,15 +221,21 @@ class DataSet:
 
     def _remove_text_once(self, month: str, shard: int, shards: int, wanted: frozenset[str], at: datetime) -> int:
         calls, utterances = (self._read(name, month, shard, shards) for name in TABLES)
-        rows = calls.table.to_pylist()
-        changed = [row for row in rows if row["call_id"] in wanted and row["text_removed_at"] is None]
+        known = calls.table.select(["call_id", "outcome", "text_removed_at"]).to_pylist()
+        changed = {
+            row["call_id"]
+            for row in known
+            if row["call_id"] in wanted and row["text_removed_at"] is None and not _is_failed(row)
+        }
         spoken = without(utterances.table, "call_id", wanted)
         # First, so that a row which says so has none; a row that does not yet is found again by the next try.
         if len(spoken) < len(utterances.table):
             self._write("utterances", month, shard, shards, spoken, utterances.etag)
         if changed:
-            for row in changed:
-                row |= {"text_removed_at": at, "set_aside": []}
+            rows = calls.table.to_pylist()
+            for row in rows:
+                if row["call_id"] in changed:
+                    row |= {"text_removed_at": at, "set_aside": []}
             self._write("calls", month, shard, shards, table_of(rows, CALLS), calls.etag)
         return len(changed)
 

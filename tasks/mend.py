@@ -3,7 +3,8 @@
 What `tasks.verify` finds in a shard is taken out of it: rows whose transcript was altered, that are there twice, that
 nobody certified, or that were erased; and where an object cannot be read, all that it held. Of the former, those stay
 whose recording is no longer in the archive: they could not be made again. Bytes that cannot be read are not kept aside,
-because no call could be erased from them; a bucket with versions has them.
+because no call could be erased from them; a bucket with versions has them. Rows whose text is gone stay too: a
+retention may have been cut off, and a call that was taken out would be transcribed again.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def mend(
     result = Mending(month)
     by_shard: defaultdict[int, list[Finding]] = defaultdict(list)
     for finding in verify(data, month, say).findings:
-        if finding.shard is None:
+        if finding.shard is None or finding.kind == "text_gone":
             result.left.append(finding)
         elif finding.kind != "missing":  # the next run does those as they are
             by_shard[finding.shard].append(finding)

@@ -136,13 +136,16 @@ def _plan(
 def decide(call: CallRef, row: Row | None, max_attempts: int) -> Reason | None:
     """Why a call is work: it is new, its audio changed, or it failed for a passing reason; None when it is not.
 
-    Silent calls, and those that will never work, are not done again while their bytes stay the same.
+    Silent calls, and those that will never work, are not done again while their bytes stay the same; nor are those
+    whose text was removed because of its age, though a later try failed.
     """
     if row is None:
         return "new"
     etag, error_code, attempt = _latest(row)
     if etag != call.etag:
         return "changed"
+    if row["text_removed_at"] is not None:
+        return None
     if error_code in TransientError.uncounted() or (error_code in TransientError.codes() and attempt < max_attempts):
         return "retry"
     return None

@@ -1,46 +1,35 @@
 """Retention: what is older than a rule allows is removed, table by table.
 
-A call is as old as the moment at which it began, or, where that is not known, as the end of its month. Four rules, each
-a number of days, or none:
+Four rules, each a number of days, or none:
 
 - `changes_days`: what backfills changed, passages of the transcripts included;
 - `utterances_days`: everything that was spoken; the rows of `calls` stay, and say since when the text is gone;
 - `calls_days`: the calls themselves, as by an erasure: they are not transcribed again;
-- `runs_days`: plans and records of runs that have ended; certificates and digests stay.
+- `runs_days`: plans and records of runs that have ended; certificates and digests stay (`tasks.retention_runs`).
 
 What is under legal hold is left alone and counted.
+
+A retention may be cut off anywhere, and is then done again. So what runs and backfills keep is looked through for every
+call that is too old, also for those whose text was removed before; and what it is about to do is written down first
+(`tasks.retention_begun`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from tasks.certificates import append, package_versions, read_chain
+from tasks.certificates import append, package_versions
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
 from tasks.erase_runs import erase_from_runs, filter_changes
-from tasks.holds import Hold, holds_on, read_holds
-from tasks.runs import find_head
+from tasks.holds import CALL, Hold, holds_on, read_holds
+from tasks.retention_begun import BegunRetention
+from tasks.retention_rules import COLUMNS, KIND, OldCalls, old_calls, text_before
+from tasks.retention_runs import keeps_spoken, remove_old_runs
 from tasks.schemas import Row
 from tasks.setting_groups import ArchiveSettings, RetentionSettings
-from tasks.storage import Storage
-
-KIND = "retention"
-# Of what lies under `_runs/<run_id>/`, what certificates and `verify` need.
-_KEPT_OF_RUNS = frozenset({"plan.json", "certificate.json", "outputs"})
-_COLUMNS = ("call_id", "started_at", "attributes", "outcome", "text_removed_at")
-
-
-@dataclass(frozen=True, slots=True)
-class OldCalls:
-    """What of a shard is older than the rules allow, by rule, and how many old calls are held."""
-
-    calls: frozenset[str]
-    utterances: frozenset[str]
-    changes: frozenset[str]
-    held: int
 
 
 @dataclass
@@ -51,7 +40,7 @@ class Retained:
         calls: that are erased.
         utterances: calls whose utterances are removed, and that stay.
         changes: rows of `changes` that are removed.
-        run_objects: objects of runs that are removed.
+        run_objects: objects of runs that are removed, or hold only held calls now.
         held: calls that are older than a rule allows, and under legal hold.
         months: that were looked at, each with the counts of what was found in it.
         certificate: its number in the chain; 0 where nothing was done.
@@ -64,37 +53,6 @@ class Retained:
     held: int = 0
     months: dict[str, dict[str, int]] = field(default_factory=dict)
     certificate: int = 0
-
-
-def old_calls(
-    rows: Iterable[Row], month: str, rules: RetentionSettings, holds: Sequence[Hold], now: datetime
-) -> OldCalls:
-    """Pure: which calls are older than the rules allow.
-
-    Args:
-        rows: of `calls`, with call_id, started_at, attributes, outcome and text_removed_at.
-        month: `YYYY-MM`, for calls of which it is not known when they began.
-        rules: how old what may become.
-        holds: all that there are.
-        now: the moment of which it is asked.
-    """
-    found: dict[str, set[str]] = {"calls": set(), "utterances": set(), "changes": set()}
-    held = 0
-    for row in rows:
-        days = (now - (row["started_at"] or end_of(month))) / timedelta(days=1)
-        due = {name for name in found if (most := getattr(rules, f"{name}_days")) is not None and days > most}
-        if not due:
-            continue
-        if holds and holds_on(holds, row["call_id"], dict(row["attributes"] or ())):
-            held += 1
-            continue
-        if "calls" in due:
-            due = {"calls"}  # everything else of it goes with it
-        if row["text_removed_at"] is not None or row["outcome"] == "failed":
-            due.discard("utterances")
-        for name in due:
-            found[name].add(row["call_id"])
-    return OldCalls(frozenset(found["calls"]), frozenset(found["utterances"]), frozenset(found["changes"]), held)
 
 
 def retain(
@@ -111,134 +69,121 @@ def retain(
     Args:
         data: the data set.
         rules: how old what may become.
-        archive: how keys of the archive are read; nothing is removed there.
+        archive: how keys of the archive are read, and in which time zone its months are counted; nothing is removed
+            there.
         apply: whether to remove it.
         now: the moment of which it is asked; this one when left out.
         say: told what is being looked at.
 
     Raises:
+        CallHeld: a hold was set on a call in the moment in which it was to be erased; what was removed before is.
         StorageRefused: the store says no.
         StorageUnavailable: the store does not answer; what was removed before is.
     """
     now = now or datetime.now(UTC)
+    begun = BegunRetention(data.storage, text_before(rules, now), archive.timezone) if apply else None
+    retention = _Retention(data, rules, archive, now, begun)
     result = Retained()
-    holds = read_holds(data.storage)
-    for month in data.months():
-        if not _may_be_old(month, rules, now):
-            continue
+    of_calls = (rules.calls_days, rules.utterances_days, rules.changes_days)
+    # Every month: a manifest may say of a call in a young one that it began long ago.
+    months = data.months() if any(most is not None for most in of_calls) else begun.months if begun else []
+    for month in months:
         say(f"looking through {month}")
-        found = [*_of_month(data, month, rules, holds, now)]
-        counts = {
-            "calls": sum(len(old.calls) for _, old in found),
-            "utterances": sum(len(old.utterances) for _, old in found),
-            "changes": _changes(data, month, found, apply=apply),
-            "held": sum(old.held for _, old in found),
-        }
-        if apply:
-            _remove(data, month, found, archive, rules, now)
+        counts = retention.month(month)
         result.months[month] = counts
         for name, count in counts.items():
             setattr(result, name, getattr(result, name) + count)
     say("looking through the runs")
-    result.run_objects = _old_runs(data.storage, rules, now, apply=apply)
-    if apply:
-        result.certificate = append(
-            data.storage, KIND, f"retention-{now:%Y%m%dT%H%M%SZ}", _certificate(result, rules, now)
-        )
+    result.run_objects = remove_old_runs(data.storage, rules, now, apply=apply)
+    if begun is not None:
+        content = _certificate(result, rules, now) | {"timezone": archive.timezone, "cut_off": begun.cut_off}
+        result.certificate = append(data.storage, KIND, f"retention-{now:%Y%m%dT%H%M%SZ}", content)
+        begun.forget(retention.held_back)
     return result
 
 
-def end_of(month: str) -> datetime:
-    """The moment at which a month ends (UTC)."""
-    year, number = int(month[:4]), int(month[5:])
-    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+@dataclass
+class _Retention:
+    """A retention at work; without `begun` it only counts.
 
-
-def text_was_due(row: Mapping[str, object], month: str, certificates: Iterable[Mapping[str, object]]) -> bool:
-    """Whether a certified retention explains that the text of a call is gone.
-
-    Args:
-        row: of `calls`, with `started_at`.
-        month: `YYYY-MM`.
-        certificates: what the certificates of retentions say.
+    Attributes:
+        held_back: by month, calls whose erasure was cut off and that have come under hold since.
     """
-    began = row["started_at"] if isinstance(row["started_at"], datetime) else end_of(month)
-    return any(
-        certificate["text_before"] is not None and began < datetime.fromisoformat(str(certificate["text_before"]))
-        for certificate in certificates
-    )
 
+    data: DataSet
+    rules: RetentionSettings
+    archive: ArchiveSettings
+    now: datetime
+    begun: BegunRetention | None
+    held_back: dict[str, list[str]] = field(default_factory=dict)
 
-def _may_be_old(month: str, rules: RetentionSettings, now: datetime) -> bool:
-    days = [most for most in (rules.calls_days, rules.utterances_days, rules.changes_days) if most is not None]
-    year, number = int(month[:4]), int(month[5:])
-    # A day before it begins, as months are those of the archive's time zone.
-    begin = datetime(year, number, 1, tzinfo=UTC) - timedelta(days=1)
-    return bool(days) and (now - begin) / timedelta(days=1) > min(days)
+    def month(self, month: str) -> dict[str, int]:
+        """Remove what of a month is too old, or count it; the counts by name."""
+        holds = read_holds(self.data.storage)
+        found = [self._shard(month, shard, rows) for shard, rows in enumerate(self.data.read_shards(month, COLUMNS))]
+        calls, spoken, changes = (
+            frozenset[str]().union(*(getattr(old, name) for old in found)) for name in ("calls", "spoken", "changes")
+        )
+        left = self._left(month)
+        since = self._held_since(month, holds, left) if self.begun else frozenset[str]()
+        held = len(since & (calls | spoken | changes))
+        if since & left:
+            self.held_back[month] = sorted(since & left)
+        calls, spoken, changes = (calls | left) - since, spoken - since, changes - since
+        return {
+            "calls": len(calls),
+            "utterances": sum(len(old.utterances) for old in found),
+            "changes": self._rest(month, calls, spoken, changes),
+            "held": held + sum(old.held for old in found),
+        }
 
+    def _shard(self, month: str, shard: int, rows: Sequence[Row]) -> OldCalls:
+        """What of a shard is too old; its text is removed."""
+        holds = read_holds(self.data.storage)  # after the rows were read: one that was set meanwhile counts
+        old = old_calls(rows, month, self.rules, holds, self.now, self.archive.timezone)
+        if self.begun is not None and old.spoken:
+            self.data.remove_text(month, shard, self.data.shards(month) or 1, old.spoken, self.now)
+        return old
 
-def _of_month(
-    data: DataSet, month: str, rules: RetentionSettings, holds: Sequence[Hold], now: datetime
-) -> Iterator[tuple[int, OldCalls]]:
-    for shard, rows in enumerate(data.read_shards(month, _COLUMNS)):
-        old = old_calls(rows, month, rules, holds, now)
-        if old.calls or old.utterances or old.changes or old.held:
-            yield shard, old
+    def _rest(self, month: str, calls: frozenset[str], spoken: frozenset[str], changes: frozenset[str]) -> int:
+        """Remove what runs and backfills keep of calls, after their text, and whole calls; the rows of `changes`."""
+        storage = self.data.storage
+        if self.begun is not None and spoken and keeps_spoken(storage):
+            erase_from_runs(storage, month, spoken, only_spoken=True)
+        # After what it is made of, so that a backfill that goes on makes none of it again.
+        old = calls | spoken | changes
+        count = sum(filter_changes(storage, month, old, apply=self.begun is not None).values()) if old else 0
+        if self.begun is not None and calls:
+            self.begun.erase(month, calls)
+            most = self.rules.calls_days
+            why = "one that was cut off is done to its end" if most is None else f"calls are kept for {most} days"
+            erase_calls(self.data, calls, f"retention: {why}", self.archive, month)
+        return count
 
+    def _left(self, month: str) -> frozenset[str]:
+        """The calls of a month of which a retention that was cut off had written the tombstone, or more."""
+        left = self.begun.left(month) if self.begun else frozenset[str]()
+        shards = (self.data.shards(month) or 1) if left else 0
+        return left & frozenset[str]().union(*(self.data.erased(month, shard, shards) for shard in range(shards)))
 
-def _changes(data: DataSet, month: str, found: Sequence[tuple[int, OldCalls]], *, apply: bool) -> int:
-    """How many rows of `changes` of a month are too old; with `apply`, they are removed."""
-    # Also of those whose text goes: passages are part of it.
-    old = frozenset[str]().union(*(one.changes | one.utterances | one.calls for _, one in found))
-    if not old:
-        return 0
-    return sum(filter_changes(data.storage, month, old, apply=apply).values())
-
-
-def _remove(
-    data: DataSet,
-    month: str,
-    found: Sequence[tuple[int, OldCalls]],
-    archive: ArchiveSettings,
-    rules: RetentionSettings,
-    now: datetime,
-) -> None:
-    shards = data.shards(month) or 1
-    for shard, old in found:
-        if old.utterances:
-            data.remove_text(month, shard, shards, old.utterances, now)
-    if spoken := frozenset[str]().union(*(old.utterances for _, old in found)):
-        erase_from_runs(data.storage, month, spoken, only_spoken=True)
-    if whole := [call_id for _, old in found for call_id in old.calls]:
-        reason = f"retention: calls are kept for {rules.calls_days} days"
-        erase_calls(data, whole, reason, archive, month)
-
-
-def _old_runs(storage: Storage, rules: RetentionSettings, now: datetime, *, apply: bool) -> int:
-    """How many objects of ended runs are too old; with `apply`, they are removed."""
-    if rules.runs_days is None:
-        return 0
-    ended = {one.subject for one in read_chain(storage) if one.kind == "run" and one.content["final"]}
-    old: dict[str, bool] = {}
-    count = 0
-    for info in list(storage.list("_runs/")):
-        _, run_id, kind, *_ = (*info.key.split("/"), "", "")
-        if run_id not in old:
-            head = find_head(storage, run_id) if run_id in ended else None
-            created = datetime.fromisoformat(head.created_at) if head else now
-            old[run_id] = (now - created) / timedelta(days=1) > rules.runs_days
-        if old[run_id] and kind not in _KEPT_OF_RUNS:
-            count += 1
-            if apply:
-                storage.delete(info.key)
-    return count
+    def _held_since(self, month: str, before: Sequence[Hold], left: frozenset[str]) -> frozenset[str]:
+        """The calls of a month that are held by holds that were not there before; of those that are left, by any."""
+        holds = read_holds(self.data.storage)
+        new = [hold for hold in holds if hold not in before]
+        held = {hold.value for hold in holds if hold.name == CALL}
+        if new or (holds and left):
+            for rows in self.data.read_shards(month, ("call_id", "attributes")):
+                for row in rows:
+                    which = holds if row["call_id"] in left else new
+                    if holds_on(which, row["call_id"], dict(row["attributes"] or ())):
+                        held.add(row["call_id"])
+        return frozenset(held)
 
 
 def _certificate(result: Retained, rules: RetentionSettings, now: datetime) -> dict[str, object]:
-    text_days = [days for days in (rules.utterances_days, rules.calls_days) if days is not None]
     return {
         "rules": rules.model_dump(mode="json"),
-        "text_before": (now - timedelta(days=min(text_days))).isoformat() if text_days else None,
+        "text_before": text_before(rules, now),
         **{name: value for name, value in asdict(result).items() if name != "certificate"},
         "versions": package_versions(),
         "written_at": now.isoformat(timespec="seconds"),

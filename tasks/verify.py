@@ -16,8 +16,9 @@ from itertools import groupby
 from tasks.certificates import RECORD_BYTES, Certificate, output_record, outputs_key, read_chain
 from tasks.dataset import DataSet
 from tasks.errors import ObjectVanished, StorageRefused
-from tasks.retention import KIND as RETENTION
-from tasks.retention import text_was_due
+from tasks.retention_begun import begun_retentions
+from tasks.retention_rules import KIND as RETENTION
+from tasks.retention_rules import text_was_due
 from tasks.rows import transcript_digest
 from tasks.schemas import Row
 from tasks.shards import shard_name, shard_of
@@ -41,8 +42,9 @@ _CALL_COLUMNS = (
 class Finding:
     """Something that is not as it must be.
 
-    `kind` is `unreadable`, `altered`, `missing`, `unknown`, `duplicate`, `misplaced` or `erased`; `where` names the
-    object or the call. `shard` and `call_id` say the same where it is in a shard, and is of one call.
+    `kind` is `unreadable`, `altered`, `missing`, `unknown`, `duplicate`, `misplaced`, `erased` or `text_gone`, which is
+    for a retention to explain and not to be mended; `where` names the object or the call. `shard` and
+    `call_id` say the same where it is in a shard, and is of one call.
     """
 
     kind: str
@@ -98,10 +100,11 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
         if certificate.kind == "run":
             last[certificate.subject] = certificate
         elif certificate.kind == RETENTION:
-            retentions.append(certificate.content)
+            retentions += [certificate.content, *certificate.content.get("cut_off", ())]
         elif certificate.kind == "erasure":
             for one, call_ids in certificate.content["erased"].items():
                 erasures.setdefault(one, set()).update(call_ids)
+    begun = begun_retentions(data.storage)
     by_month: dict[str, list[Certificate]] = {}
     # Of the transcripts of a call that of the run which was planned last stands, whichever was certified last.
     for certificate in sorted(last.values(), key=lambda one: one.subject):
@@ -110,7 +113,7 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
     for one in result.months:
         runs = by_month.get(one, [])
         ended = frozenset(run.subject for run in runs if run.content["final"])
-        past = _Past(one, runs, ended, frozenset(erasures.get(one, ())), retentions)
+        past = _Past(one, runs, ended, frozenset(erasures.get(one, ())), retentions, begun)
         shards = data.shards(one) or 0
         if not shards and past.runs:
             text = "its shard count is missing, without which nothing of the month is found"
@@ -123,13 +126,17 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """What was certified of a month: its runs, in order, those that are over, and what was erased; all retentions."""
+    """What was certified of a month: its runs, in order, those that are over, and what was erased; all retentions.
+
+    `begun` are retentions that no certificate tells of yet: they say what may be half done, and explain nothing.
+    """
 
     month: str
     runs: list[Certificate]
     ended: frozenset[str]
     erased: frozenset[str]
     retentions: Sequence[Mapping[str, object]]
+    begun: Sequence[Mapping[str, object]]
 
 
 def _verify_shard(data: DataSet, month: str, shard: int, shards: int, past: _Past, result: Verification) -> None:
@@ -189,8 +196,8 @@ def _difference(
     if row["transcript_sha256"] is None:
         result.not_attested += known is None
         return ("altered", "its digest was taken away") if known else None
-    if text := _text_difference(row, digests, past):
-        return "altered", text
+    if problem := _text_difference(row, digests, past):
+        return problem
     if known is not None and known == (output_record(row)[_HALF:], row["run_id"]):
         result.calls += 1
         result.text_removed += row["text_removed_at"] is not None
@@ -203,14 +210,20 @@ def _difference(
     return "altered", f"it is not the transcript that run {known[1]} certified"
 
 
-def _text_difference(row: Row, digests: Mapping[str, str], past: _Past) -> str | None:
+def _text_difference(row: Row, digests: Mapping[str, str], past: _Past) -> tuple[str, str] | None:
     """What is wrong with the utterances of a row."""
-    if row["text_removed_at"] is None:
-        same = digests[row["transcript_id"]] == row["transcript_sha256"]
-        return None if same else "its utterances are not those that were written with it"
-    if text_was_due(row, past.month, past.retentions):
+    again = "wait for a retention that is under way, and do one that was cut off again (`callscribe retain`)"
+    if row["text_removed_at"] is not None:
+        if text_was_due(row, past.month, past.retentions):
+            return None
+        return "text_gone", f"its text is gone, and no certified retention explains it: {again}"
+    digest = digests[row["transcript_id"]]
+    if digest == row["transcript_sha256"]:
         return None
-    return "its text is gone, and no certified retention explains it; if one was cut off, do that again"
+    # A retention removes the utterances of a shard before its rows say so.
+    if digest == transcript_digest(row, ()) and text_was_due(row, past.month, past.begun):
+        return "text_gone", f"its text is gone, as a retention has begun to remove it: {again}"
+    return "altered", "its utterances are not those that were written with it"
 
 
 def _expected(

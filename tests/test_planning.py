@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import SHA256, call_ref, failure, outcome, provenance, transcript
+from builders import SHA256, TRANSCRIBED_AT, call_ref, failure, outcome, provenance, transcript
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +88,9 @@ def test_known_columns_are_columns() -> None:
         (_last_attempt("undecodable_audio", 1, audio_etag="before"), None),
         (_last_attempt("processing_error", MAX_ATTEMPTS, "before"), "changed"),
         (_last_attempt("undecodable_audio", 1, "before", audio_etag="before"), "changed"),
+        (_last_attempt("processing_error", 1) | {"text_removed_at": TRANSCRIBED_AT}, None),
+        (_last_attempt("scratch_full", 1) | {"text_removed_at": TRANSCRIBED_AT}, None),
+        (_last_attempt("processing_error", 1, "before") | {"text_removed_at": TRANSCRIBED_AT}, "changed"),
     ],
 )
 def test_decide(row: Row | None, expected: str | None) -> None:
