@@ -213,7 +213,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
         yield models
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
+@pytest.fixture(scope="module", params=["file", pytest.param("s3", marks=pytest.mark.long)])
 def story(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -559,6 +559,7 @@ def test_calls_are_done_anew_by_a_flow(world: World) -> None:
         backfill.fn(MONTH, calls="_control/no-such-list.txt", **options)
 
 
+@pytest.mark.long
 def test_a_backfill_that_dies_half_way(world: World) -> None:
     """It is gone on with by the same request, and by no other."""
     for number in range(4):
@@ -592,6 +593,7 @@ def test_a_run_at_the_end_of_its_budget(world: World) -> None:
     assert (left, {"transcribed": 3}, True) == (run.summary.run_id, run.summary.outcomes, run.summary.accounted)
 
 
+@pytest.mark.long
 def test_a_month_that_is_larger_than_it_was_cut_for(world: World) -> None:
     """It is said how large, and what to set; one that fits is not spoken of."""
     world.archive.put(_key("c1"), wav(tone()))

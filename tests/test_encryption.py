@@ -51,6 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
     return requests
 
 
+@pytest.mark.long
 def test_a_month_that_is_encrypted_and_without_acls(
     root: str,
     asked: list[tuple[str, dict[str, str]]],

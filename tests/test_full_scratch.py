@@ -13,6 +13,8 @@ from stand_ins import StandInRecognizer
 from tasks.errors import TransientError
 from tasks.storage import open_storage
 
+pytestmark = pytest.mark.long
+
 __all__ = ["bundles", "recognizer"]
 
 # As much as three decoded calls take; and as little as holds a folder and nothing in it.

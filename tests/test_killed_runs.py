@@ -17,6 +17,8 @@ from stand_ins import StandInRecognizer, tone, wav
 from flows.s3_server import LocalS3Server
 from tasks.storage import open_storage
 
+pytestmark = pytest.mark.long
+
 __all__ = ["bundles", "recognizer"]
 
 # Soon taken for dead, so that the next run need not wait.

@@ -3,6 +3,8 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from evaluation.benchmarks.month import Cost, ListedArchive, count_requests, draw, made_up, measure, row
 from tasks.storage import open_storage
 
@@ -35,6 +37,7 @@ def test_requests_are_counted(tmp_path: Path) -> None:
     assert {"put": 1, "get": 1, "list": 1} == asked
 
 
+@pytest.mark.long
 def test_a_small_month(tmp_path: Path) -> None:
     """It adds up, or the benchmark says so."""
     cost = measure(30, tmp_path.as_uri(), shard_hours=1.0, job_hours=1.0)

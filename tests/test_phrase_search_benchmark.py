@@ -22,6 +22,8 @@ from tasks.schemas import CALLS, UTTERANCES
 from tasks.storage import open_storage
 from tasks.views import Reader
 
+pytestmark = pytest.mark.long
+
 CALLS_MADE = 60
 
 

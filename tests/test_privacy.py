@@ -21,6 +21,8 @@ import soundfile
 
 from tasks.settings import PRIVACY_ENVIRONMENT, load_settings
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[1]
 CALL = ROOT / "evaluation/sets/demo/archive/2026/10/05/demo-0001.wav"
 ELSEWHERE = "198.51.100.1"  # TEST-NET-2: nobody's address

@@ -117,7 +117,7 @@ def _record_keys(folder: Path) -> list[str]:
     return [info.key for info in _transcripts(folder).list("_runs/")]
 
 
-@pytest.mark.parametrize("point", [4, 9, 22])
+@pytest.mark.parametrize("point", [4, *(pytest.param(point, marks=pytest.mark.long) for point in (9, 22))])
 def test_a_killed_job(undisturbed: tuple[Path, Path], tmp_path: Path, point: int) -> None:
     """Killed at its beginning, in the middle and near its end: nothing is lost, and nothing is there twice."""
     assert 1 == _kill_and_finish(undisturbed, tmp_path / "copy", [point])
@@ -147,6 +147,7 @@ def test_a_call_that_kills_its_process(tmp_path: Path) -> None:
     assert (5, {"transcribed"}) == (len(rows), others)
 
 
+@pytest.mark.long
 def test_two_calls_that_kill_their_process(tmp_path: Path) -> None:
     """Both are set aside, and the job is done."""
     head = _plan(tmp_path / "all", [1.0, KILLER_S, KILLER_S, 1.1], shards=1)
