@@ -266,13 +266,18 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         rows.append(("RTFx of a worker, start-up included", f"{summary.audio_s / summary.worker_s:.1f}"))
     if summary.worker_s:
         hours, quoted = summary.worker_s / 3600, summary.quoted_worker_s / 3600
-        rows.append(("worker time", f"{hours:,.2f} h (quoted: {quoted:,.2f} h)"))
+        rows.append(("worker time", f"{_span(summary.worker_s)} (quoted: {_span(summary.quoted_worker_s)})"))
         if (price := summary.worker_hour_price) is not None:
             cost = f"{hours * price:,.2f} {summary.currency} (quoted: {quoted * price:,.2f})"
             rows.append((f"cost at {price:g} {summary.currency} an hour", cost))
     rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
     always = {"objects listed", "nothing to do", "missing"}
     return [row for row in rows if row[0] in always or row[1] != "0"]
+
+
+def _span(seconds: float) -> str:
+    """A length of time for people: in hours, or in minutes where there are few."""
+    return f"{seconds / 3600:,.2f} h" if seconds >= 2 * 3600 else f"{seconds / 60:,.1f} min"
 
 
 def _is_copied(row: Row, planned: PlannedCall) -> bool:

@@ -1,6 +1,7 @@
 """What a run would do, said before it does it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,10 @@ def test_speed_is_measured_on_earlier_runs(folder: Path) -> None:
     assert (0, 3, 1) == (quote.calls, quote.standing, quote.measured_runs)
     assert pytest.approx(3.0 / summary.worker_s) == quote.rtfx
     rows = dict(summary_rows(summary))
-    assert f"{summary.worker_s / 3600:,.2f} h (quoted: {head.quoted_worker_hours:,.2f} h)" == rows["worker time"]
+    expected = f"{summary.worker_s / 60:,.1f} min (quoted: {head.quoted_worker_hours * 60:,.1f} min)"
+    assert expected == rows["worker time"]
+    long = dict(summary_rows(replace(summary, worker_s=9000.0, quoted_worker_s=7200.0)))
+    assert "2.50 h (quoted: 2.00 h)" == long["worker time"]
 
 
 def test_actual_cost_beside_the_quote(folder: Path) -> None:
