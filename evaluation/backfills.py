@@ -24,6 +24,11 @@ def write_changes(data: DataSet, head: RunHead) -> ChangeCounts:
         data: the data set.
         head: the backfill's plan; calls that it has not done yet are left out.
 
+    Returns:
+        the counts of all its calls; shards of which what was kept is damaged are counted, and not compared.
+
+    Raises:
+        StorageUnavailable: the store does not answer.
     """
     total = ChangeCounts()
     for shard, shards in kept_shards(data.storage, head.run_id):

@@ -52,11 +52,7 @@ def run(
 
     Example: `callscribe run --month 2026-10 --archive s3://calls --transcripts s3://transcripts`
     """
-    overrides = {
-        "archive": {"uri": archive},
-        "transcripts": {"uri": transcripts},
-        "models": {"bundle": bundle, "device": device},
-    }
+    overrides = _given(archive, transcripts, bundle, device)
     summary = run_month(month, config, overrides)
     if summary.failed:
         raise typer.Exit(EXIT_SOME_CALLS_FAILED)
@@ -105,8 +101,7 @@ def plan(
     from tasks.run_models import fingerprints_of
     from tasks.storage import open_storage
 
-    overrides = {"archive": {"uri": archive}, "models": {"bundle": bundle, "device": device}}
-    settings = load_settings(config, overrides)
+    settings = load_settings(config, _given(archive, transcripts, bundle, device))
     if not settings.archive.uri:
         message = "archive.uri is not set; give --archive, or set it in callscribe.toml or the environment"
         raise SettingsError(message)
@@ -158,11 +153,7 @@ def backfill(  # noqa: PLR0913  # its options
     named = frozenset(read_lines(calls)) if calls else None
     selection = Selection(where, named, again)
     selection.check()
-    overrides = {
-        "archive": {"uri": archive},
-        "transcripts": {"uri": transcripts},
-        "models": {"bundle": bundle, "device": device},
-    }
+    overrides = _given(archive, transcripts, bundle, device)
     settings = load_settings(config, overrides)
     given = settings.model_dump(mode="json", exclude_unset=True)
     with ConsoleWatcher(console) as watcher, watched_by(watcher):
@@ -204,6 +195,17 @@ def backfill(  # noqa: PLR0913  # its options
         console.print(pairs_table(change_rows(done.changes)))
     if any(one.failed for one in done.runs):
         raise typer.Exit(EXIT_SOME_CALLS_FAILED)
+
+
+def _given(
+    archive: str | None, transcripts: str | None, bundle: str | None, device: str | None
+) -> dict[str, dict[str, Any]]:
+    """What the options that these commands share say, as settings."""
+    return {
+        "archive": {"uri": archive},
+        "transcripts": {"uri": transcripts},
+        "models": {"bundle": bundle, "device": device},
+    }
 
 
 def _say_quotes(quotes: Sequence[Quote], workers: int, named: frozenset[str] | None, settings: RunSettings) -> None:

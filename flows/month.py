@@ -211,7 +211,7 @@ def _certify(data: DataSet, head: RunHead, started: float, *, final: bool = True
         adopted=adopted,
         changes=asdict(changes) if head.kind == "backfill" else None,
     )
-    rows = [*summary_rows(summary), *(change_rows(changes) if changes.calls else ())]
+    rows = [*summary_rows(summary), *(change_rows(changes) if changes.calls or changes.not_compared else ())]
     create_table_artifact(
         table=[{"what": name, "number": value} for name, value in rows],
         key="archive-run" if head.kind == "run" else "backfill",

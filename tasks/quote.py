@@ -68,7 +68,7 @@ def quote_rows(quote: Quote, workers: int, settings: RunSettings) -> list[tuple[
         settings: prices, and the budget.
     """
     price, currency = settings.worker_hour_price, settings.currency
-    measured = f"measured on {quote.measured_runs} earlier runs"
+    measured = f"measured on {quote.measured_runs} earlier run{'s' if quote.measured_runs > 1 else ''}"
     rows = [
         ("objects listed", f"{quote.objects:,}"),
         ("nothing to do", f"{quote.standing:,}"),
@@ -78,7 +78,10 @@ def quote_rows(quote: Quote, workers: int, settings: RunSettings) -> list[tuple[
         ("jobs, shards", f"{quote.jobs:,}, {quote.shards:,}"),
         (f"RTFx, {measured if quote.measured_runs else 'assumed (run.assumed_rtfx)'}", f"{quote.rtfx:,.1f}"),
         ("hours of one worker", f"{quote.worker_hours:,.2f} h"),
-        (f"finished by {workers} workers after", f"{quote.worker_hours / min(workers, max(quote.jobs, 1)):,.2f} h"),
+        (
+            f"finished by {workers} worker{'s' if workers > 1 else ''} after",
+            f"{quote.worker_hours / min(workers, max(quote.jobs, 1)):,.2f} h",
+        ),
     ]
     if price is not None:
         rows.append((f"cost at {price:g} {currency} an hour", f"{quote.worker_hours * price:,.2f} {currency}"))

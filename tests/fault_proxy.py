@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 Kind = Literal[
@@ -28,16 +28,7 @@ Kind = Literal[
     "put_then_cut",
     "put_then_500",
 ]
-KINDS: tuple[Kind, ...] = (
-    "500",
-    "503",
-    "silent",
-    "half_body",
-    "wrong_etag",
-    "spurious_412",
-    "put_then_cut",
-    "put_then_500",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 SILENCE_S = 30.0
 WRONG_ETAG = '"0123456789abcdef0123456789abcdef"'
 

@@ -108,7 +108,7 @@ def die_at(when: str, number: int, pattern: str) -> None:
         return counted
 
     for kind in (FileStorage, S3Storage):
-        kind.put = deadly(kind.put)  # type: ignore[method-assign]
+        kind.put = deadly(kind.put)  # type: ignore[method-assign]  # in this process alone
 
 
 def obey(order: Order) -> str:

@@ -70,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalS3Se
     policies = [{"name": role, "content": (ROOT / "docs" / "iam" / f"{role}.json").read_text()} for role in ROLES]
     # The server takes its keys from this file where there is one.
     (folder / "s3.json").write_text(json.dumps({"identities": users, "policies": policies}))
-    keys = {str(user["name"]): user["credentials"][0] for user in users}  # type: ignore[index]
+    keys = {str(user["name"]): user["credentials"][0] for user in users}  # type: ignore[index]  # made above
     with LocalS3Server(folder, buckets=["recordings"]) as running:
         yield running, keys
 
@@ -97,10 +97,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
     requests: list[Sent] = []
     client_of = boto3.session.Session.client
 
-    def observed(session: boto3.session.Session, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+    def observed(session: boto3.session.Session, *arguments: Any, **options: Any) -> object:  # noqa: ANN401  # as boto3 has it
         client = client_of(session, *arguments, **options)
 
-        def note(request: Any, event_name: str, **_: object) -> None:  # noqa: ANN401
+        def note(request: Any, event_name: str, **_: object) -> None:  # noqa: ANN401  # botocore's own
             resource = unquote(urlsplit(request.url).path).strip("/")
             requests.append((event_name.rpartition(".")[2], f"arn:aws:s3:::{resource}"))
 

@@ -72,11 +72,11 @@ def counted(requests: Counter[str]) -> list[Any]:
 
     plain, plain_async = httpx.Client.send, httpx.AsyncClient.send
 
-    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # httpx's own
         note(request)
         return plain(client, request, **options)
 
-    async def send_async(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
+    async def send_async(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401  # the same
         note(request)
         return await plain_async(client, request, **options)
 
