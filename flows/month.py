@@ -11,15 +11,17 @@ from prefect.artifacts import create_table_artifact
 
 from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
-from flows.job import Overrides, kept_by, open_transcripts, transcribe_job
+from flows.crew import Crew, ThisProcess
+from flows.deployed_jobs import DeployedJobs
+from flows.foreman import Foreman
+from flows.job import Overrides, open_transcripts
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
-from tasks.budget import budget_of
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.errors import BudgetReached, CallscribeError, LeaseLost, RunIncomplete, SettingsError
+from tasks.errors import CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import archive_of
-from tasks.job_record import forget_calls, worker_seconds
+from tasks.job_record import forget_calls
 from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
 from tasks.reconcile import RunSummary, summary_rows
@@ -99,7 +101,8 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         watcher().planned(head.calls, head.size_bytes)
         try:
             with tags(f"{head.kind}:{head.run_id}", f"month:{month}"):
-                _do_jobs(place, active, head)
+                crew = _crew_of(place, active, head)
+                Foreman(data.storage, head, settings.run, crew).work(active.check)
         except CallscribeError as error:
             if active.lost or isinstance(error, LeaseLost):
                 raise  # the run is another process's, and so is its certificate
@@ -121,30 +124,11 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     return done
 
 
-def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
-    storage = place.data.storage
-    budget_s = budget_of(place.settings.run)
-    spent_s = worker_seconds(storage, head.run_id) if budget_s is not None else 0.0
-    left_s = None
-    for number in range(1, head.jobs + 1):
-        active.check()
-        if budget_s is not None:
-            left_s = budget_s - spent_s
-            if left_s <= 0:
-                message = (
-                    f"{head.kind} {head.run_id} has come to the end of its budget of {budget_s / 3600:,.2f} worker "
-                    f"hours before job {number} of {head.jobs}; give it more (run.budget_worker_hours, "
-                    "run.budget_money), and start it again: it goes on"
-                )
-                raise BudgetReached(message)
-        try:
-            before_s = worker_seconds(storage, head.run_id, number) if budget_s is not None else 0.0
-            with kept_by(active.check):
-                transcribe_job(storage.uri, head.run_id, number, place.overrides, left_s)
-        except RunIncomplete as error:
-            watcher().note(error.message)  # the other jobs are done nevertheless
-        if budget_s is not None:
-            spent_s += worker_seconds(storage, head.run_id, number) - before_s
+def _crew_of(place: Workplace, active: ActiveMonth, head: RunHead) -> Crew:
+    """Whoever does the jobs, by the settings."""
+    if place.settings.run.deployment:
+        return DeployedJobs(place.data.storage, head, place.settings.run, place.overrides)
+    return ThisProcess(place.data.storage.uri, head.run_id, place.overrides, active.check)
 
 
 def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None, started: float) -> RunHead:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -221,6 +221,24 @@ def forget_calls(storage: Storage, run_id: str) -> None:
     for folder in ("checkpoints", "in_flight"):
         for info in list(storage.list(f"_runs/{run_id}/{folder}/")):
             storage.delete(info.key)
+
+
+def done_jobs(storage: Storage, run_id: str) -> set[int]:
+    """The numbers of the jobs of a run that are done: one listing, whatever states their processes are in."""
+    return {_number_in(info.key) for info in storage.list(f"_runs/{run_id}/done/")}
+
+
+def forget_calls_of(storage: Storage, run_id: str, jobs: Container[int]) -> None:
+    """Remove what holds calls of some jobs of a run: those that are done, and whose process died before it did."""
+    for folder in ("checkpoints", "in_flight"):
+        for info in list(storage.list(f"_runs/{run_id}/{folder}/")):
+            if _number_in(info.key) in jobs:
+                storage.delete(info.key)
+
+
+def _number_in(key: str) -> int:
+    """The number of the job that an object is of, as `…/job-0001-2-0005.parquet`."""
+    return int(key.rpartition("/")[2].removesuffix(".json").removesuffix(".parquet").split("-")[1])
 
 
 def worker_seconds(storage: Storage, run_id: str, job: int | None = None) -> float:

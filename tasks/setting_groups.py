@@ -439,6 +439,31 @@ class RunSettings(Group):
         gt=0,
         description="A run that has not been heard of for so many seconds has died; the next one goes on with it.",
     )
+    deployment: str | None = Field(
+        None,
+        description="Prefect deployment that does the jobs, as `transcribe-job/gpu`; unset: this process does them.",
+    )
+    slots: int = Field(
+        10, ge=1, description="Jobs that the workers of `deployment` do at a time; a tenth more are submitted."
+    )
+    poll_s: float = Field(
+        20.0, gt=0, description="How often a run asks Prefect's API what became of its jobs, seconds."
+    )
+    without_gpu: Literal["wait", "cpu", "fallback"] = Field(
+        "wait",
+        description="What a run does that gets no device as planned: `wait` for it; `cpu`: do some jobs on the CPU; "
+        "`fallback`: let the recogniser of the settings `fallback.*` do some. Rows say what made them.",
+    )
+    gpu_patience_s: float | None = Field(
+        3600.0,
+        gt=0,
+        description="How long submitted jobs may wait for a worker before that is told (log, event, note), and, unless "
+        "`without_gpu` is `wait`, some are done in that other way; again after each such time.",
+    )
+    without_gpu_deployment: str = Field(
+        "transcribe-job/cpu", description="Prefect deployment that does the jobs which are done in that other way."
+    )
+    without_gpu_slots: int = Field(2, ge=1, description="Jobs that are done in that other way at a time.")
     loader_threads: int = Field(
         0,
         ge=0,

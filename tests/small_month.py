@@ -98,10 +98,10 @@ def fill(archive: Storage, calls: Mapping[str, bytes] = CALLS) -> None:
 def without_prefect(models: Models) -> Iterator[None]:
     """Let the flow and its job run as plain functions, with these models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.month.transcribe_job", transcribe_job.fn)
+        patch.setattr("flows.crew.transcribe_job", transcribe_job.fn)
         patch.setattr("flows.month.create_table_artifact", lambda **_: None)
         patch.setattr("flows.month.tags", lambda *_: contextlib.nullcontext())
-        for module in ("flows.month", "flows.job"):
+        for module in ("flows.month", "flows.foreman", "flows.job"):
             patch.setattr(f"{module}.get_run_logger", logging.getLogger)
         patch.setattr("flows.job.loaded_models", lambda _settings: models)
         yield

@@ -99,7 +99,7 @@ def test_a_run_is_gone_on_with_by_a_machine_with_another_clock(
     with monkeypatch.context() as patch:
         _set_clock(patch, -5.0)
         # Other settings, so that the run which was left is not gone on with.
-        patch.setattr("flows.month.transcribe_job", interrupt)
+        patch.setattr("flows.crew.transcribe_job", interrupt)
         open_storage(month.archive).put("2026/10/05/late.wav", wav(tone(300, 2.0)))
         with pytest.raises(KeyboardInterrupt):
             month.run()

@@ -209,7 +209,7 @@ def _interrupted(month: SmallMonth, recognizer: StandInRecognizer, patch: pytest
         raise KeyboardInterrupt
 
     with patch.context() as patched:
-        patched.setattr("flows.month.transcribe_job", interrupt)
+        patched.setattr("flows.crew.transcribe_job", interrupt)
         with pytest.raises(KeyboardInterrupt):
             month.run()
     recognizer.heard = 0

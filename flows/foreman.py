@@ -1,0 +1,192 @@
+"""The jobs of a run, from the first to the last: begun while there is room, and begun again until they are done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prefect import get_run_logger
+from prefect.events import emit_event
+
+from flows.crew import Crew
+from flows.progress import watcher
+from tasks.budget import budget_of
+from tasks.dispatch import Dispatch, Ending, Order, Patience, Way
+from tasks.errors import BudgetReached, DeviceError
+from tasks.job_record import done_jobs, forget_calls_of, worker_seconds
+from tasks.refusals import excluded_nodes, must_stop, refusals
+from tasks.runs import RunHead
+from tasks.setting_groups import RunSettings
+from tasks.storage import Storage
+
+# The event by which Prefect's automations can tell somebody that a run waits for devices.
+WAITING_EVENT = "callscribe.run.waiting-for-device"
+
+
+class Foreman:
+    """Whoever sees to it that the jobs of a run are done.
+
+    Args:
+        storage: of the data set.
+        head: the run's plan.
+        settings: budget, tries, and what to do where no device is to be had.
+        crew: who works.
+    """
+
+    def __init__(self, storage: Storage, head: RunHead, settings: RunSettings, crew: Crew) -> None:
+        self._storage = storage
+        self._head = head
+        self._settings = settings
+        self._crew = crew
+        self._done = done_jobs(storage, head.run_id)
+        forget_calls_of(storage, head.run_id, self._done)  # a process may have died before it did
+        left = [number for number in range(1, head.jobs + 1) if number not in self._done]
+        self._dispatch = Dispatch(left, settings.job_attempts, crew.resume())
+        self._ledger = _Ledger.opened(storage, head.run_id, budget_of(settings))
+        self._patience = Patience(settings.gpu_patience_s)
+        self._excluded: tuple[str, ...] = ()
+        self._stopped_by: Exception | None = None
+        for order in self._dispatch.under_way.values():
+            self._ledger.promise(order)
+
+    def work(self, check: Callable[[], None]) -> None:
+        """Do the jobs.
+
+        Args:
+            check: raises where the month is no longer this run's.
+
+        Raises:
+            BudgetReached: the budget did not last; what was done stands.
+            DeviceError: the workers' devices are not what was asked for, and `run.without_gpu` is `wait`.
+            UsageError: something stops every job.
+        """
+        try:
+            while not self._dispatch.over:
+                check()
+                self._begin()
+                for ending in self._crew.wait():
+                    self._end(ending)
+                self._look_at_the_clock()
+        except BaseException:
+            self._crew.leave()
+            raise
+        for job, why in sorted(self._dispatch.left.items()):
+            watcher().note(f"job {job} is left for the next start: {why}")
+        if self._stopped_by is not None:
+            raise self._stopped_by
+
+    def _begin(self) -> None:
+        ways: tuple[Way, ...] = ("planned", "cpu", "fallback")
+        for way in ways:
+            orders = self._dispatch.next(way, self._crew.slots(way), self._ledger.left_s, self._excluded)
+            for order in orders:
+                self._ledger.promise(order)
+                self._crew.start(order)
+        if self._dispatch.out_of_budget:
+            hours = (self._ledger.budget_s or 0.0) / 3600
+            waiting = self._dispatch.waiting
+            message = (
+                f"{self._head.kind} {self._head.run_id} has come to the end of its budget of {hours:,.2f} worker hours "
+                f"with {waiting:,} of {self._head.jobs:,} jobs to do; give it more (run.budget_worker_hours, "
+                "run.budget_money), and start it again: it goes on"
+            )
+            raise BudgetReached(message)
+
+    def _end(self, ending: Ending) -> None:
+        self._dispatch.ended(ending)
+        job = ending.order.job
+        self._ledger.settle(ending.order)
+        if ending.how == "done":
+            self._done.add(job)
+        elif ending.how in {"failed", "cancelled", "given_up"}:
+            get_run_logger().warning("try %s at job %s: %s", ending.order.number, job, ending.why)
+        if ending.how == "refused":
+            self._refused(ending)
+        elif ending.how == "stopped":
+            self._stopped_by = self._stopped_by or ending.error
+            self._crew.withdraw(self._crew.idle())
+
+    def _refused(self, ending: Ending) -> None:
+        """A device was not what was asked for: keep off its node, and after some of them stop, or do without."""
+        watcher().note(ending.why)
+        get_run_logger().warning("job %s was refused: %s", ending.order.job, ending.why)
+        known = refusals(self._storage, self._head.run_id)
+        excluded = excluded_nodes(known)
+        for node in excluded:
+            if node not in self._excluded:
+                watcher().note(f"node {node} has refused twice, and gets no more jobs of this run")
+        self._excluded = excluded
+        if self._crew.only_device or must_stop(known):
+            self._do_without(DeviceError(ending.why))
+
+    def _look_at_the_clock(self) -> None:
+        """Where no worker has taken up a job for long, say so, and do what the settings allow."""
+        idle = set(self._crew.idle())
+        planned = {order.job for order in self._dispatch.under_way.values() if order.way == "planned"}
+        now = time.monotonic()
+        self._patience = self._patience.at(now, working=bool(planned - idle), waiting=bool(planned & idle))
+        if not self._patience.is_over(now):
+            return
+        self._patience = self._patience.after_telling()
+        waited_s = now - (self._patience.since or now)
+        message = (
+            f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
+            f"{len(planned)} submitted, {self._dispatch.waiting:,} to come"
+        )
+        watcher().note(message)
+        get_run_logger().error(message)
+        emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
+        if self._settings.without_gpu != "wait":
+            self._crew.withdraw(planned & idle)
+            self._do_without(None)
+
+    def _do_without(self, error: DeviceError | None) -> None:
+        """Let jobs be done in another way, where that is allowed; else stop, if there is an error."""
+        way = self._settings.without_gpu
+        if way == "wait":
+            if error is not None:
+                self._dispatch.close()
+                self._stopped_by = self._stopped_by or error
+                self._crew.withdraw(self._crew.idle())
+            return
+        most = None if error is not None else self._crew.slots(way)
+        count = self._dispatch.redirect(way, most)
+        if count:
+            watcher().note(f"{count:,} jobs are done by {way} instead (run.without_gpu)")
+
+
+@dataclass
+class _Ledger:
+    """The worker seconds of a run: what is spent, and what is promised to tries that are under way."""
+
+    storage: Storage
+    run_id: str
+    budget_s: float | None
+    spent_s: float = 0.0
+    _promised_s: dict[int, float] = field(default_factory=dict)
+    _before_s: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, storage: Storage, run_id: str, budget_s: float | None) -> _Ledger:
+        """The ledger of a run; nothing is asked for where it has no budget."""
+        return cls(storage, run_id, budget_s, worker_seconds(storage, run_id) if budget_s is not None else 0.0)
+
+    @property
+    def left_s(self) -> float | None:
+        """What is neither spent nor promised; None without a budget."""
+        if self.budget_s is None:
+            return None
+        return self.budget_s - self.spent_s - sum(self._promised_s.values())
+
+    def promise(self, order: Order) -> None:
+        """A try begins that may take what it was allowed."""
+        if self.budget_s is not None:
+            self._promised_s[order.job] = order.budget_s or 0.0
+            self._before_s[order.job] = worker_seconds(self.storage, self.run_id, order.job)
+
+    def settle(self, order: Order) -> None:
+        """It has ended, and took what it took."""
+        if self.budget_s is not None and self._promised_s.pop(order.job, None) is not None:
+            after_s = worker_seconds(self.storage, self.run_id, order.job)
+            self.spent_s += after_s - self._before_s.pop(order.job)
