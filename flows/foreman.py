@@ -47,6 +47,8 @@ class Foreman:
         self._patience = Patience(settings.gpu_patience_s)
         self._excluded: tuple[str, ...] = ()
         self._stopped_by: Exception | None = None
+        self._no_device = False
+        self._taken_up = False
         for order in self._dispatch.under_way.values():
             self._ledger.promise(order)
 
@@ -77,6 +79,7 @@ class Foreman:
             raise self._stopped_by
 
     def _begin(self) -> None:
+        self._do_without()
         ways: tuple[Way, ...] = ("planned", "cpu", "fallback")
         for way in ways:
             orders = self._dispatch.next(way, self._crew.slots(way), self._ledger.left_s, self._excluded)
@@ -96,6 +99,7 @@ class Foreman:
     def _end(self, ending: Ending) -> None:
         self._dispatch.ended(ending)
         job = ending.order.job
+        self._taken_up |= ending.order.way == "planned" and ending.how not in {"refused", "withdrawn", "cancelled"}
         self._ledger.settle(ending.order)
         if ending.how == "done":
             self._done.add(job)
@@ -104,8 +108,13 @@ class Foreman:
         if ending.how == "refused":
             self._refused(ending)
         elif ending.how == "stopped":
-            self._stopped_by = self._stopped_by or ending.error
-            self._crew.withdraw(self._crew.idle())
+            self._stop(ending.error)
+
+    def _stop(self, error: Exception | None) -> None:
+        """Begin no more jobs, take back those that nobody has taken up, and raise this when the others have ended."""
+        self._dispatch.close()
+        self._stopped_by = self._stopped_by or error
+        self._crew.withdraw(self._crew.idle())
 
     def _refused(self, ending: Ending) -> None:
         """A device was not what was asked for: keep off its node, and after some of them stop, or do without."""
@@ -118,42 +127,44 @@ class Foreman:
                 watcher().note(f"node {node} has refused twice, and gets no more jobs of this run")
         self._excluded = excluded
         if self._crew.only_device or must_stop(known):
-            self._do_without(DeviceError(ending.why))
+            self._no_device = True
+            if self._settings.without_gpu == "wait":
+                self._stop(DeviceError(ending.why))
 
     def _look_at_the_clock(self) -> None:
-        """Where no worker has taken up a job for long, say so, and do what the settings allow."""
+        """Where no worker has taken up a job for long, say so."""
         idle = set(self._crew.idle())
         planned = {order.job for order in self._dispatch.under_way.values() if order.way == "planned"}
         now = time.monotonic()
-        self._patience = self._patience.at(now, working=bool(planned - idle), waiting=bool(planned & idle))
-        if not self._patience.is_over(now):
-            return
-        self._patience = self._patience.after_telling()
-        waited_s = now - (self._patience.since or now)
-        message = (
-            f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
-            f"{len(planned)} submitted, {self._dispatch.waiting:,} to come"
+        self._patience = self._patience.at(
+            now, working=bool(planned - idle) or self._taken_up, waiting=bool(planned & idle)
         )
-        watcher().note(message)
-        get_run_logger().error(message)
-        emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
-        if self._settings.without_gpu != "wait":
-            self._crew.withdraw(planned & idle)
-            self._do_without(None)
+        self._taken_up = False
+        if self._patience.is_over(now):
+            self._patience = self._patience.after_telling()
+            waited_s = now - (self._patience.since or now)
+            message = (
+                f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
+                f"{len(planned):,} submitted, {self._dispatch.waiting:,} to come"
+            )
+            watcher().note(message)
+            get_run_logger().error(message)
+            emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
 
-    def _do_without(self, error: DeviceError | None) -> None:
-        """Let jobs be done in another way, where that is allowed; else stop, if there is an error."""
+    def _do_without(self) -> None:
+        """Let jobs be done in the other way that is allowed, while no device is to be had as planned."""
         way = self._settings.without_gpu
-        if way == "wait":
-            if error is not None:
-                self._dispatch.close()
-                self._stopped_by = self._stopped_by or error
-                self._crew.withdraw(self._crew.idle())
+        if way == "wait" or not (self._no_device or self._patience.told):
             return
-        most = None if error is not None else self._crew.slots(way)
-        count = self._dispatch.redirect(way, most)
+        room = None if self._no_device else self._dispatch.room(way, self._crew.slots(way))
+        count = self._dispatch.redirect(way, room)
         if count:
-            watcher().note(f"{count:,} jobs are done by {way} instead (run.without_gpu)")
+            watcher().note(f"{count:,} job{'s are' if count > 1 else ' is'} done by {way} instead (run.without_gpu)")
+        if room is None or room > count:
+            planned = [order.job for order in self._dispatch.under_way.values() if order.way == "planned"]
+            idle = set(self._crew.idle())
+            back = [job for job in planned if job in idle]
+            self._crew.withdraw(back if room is None else back[: room - count])
 
 
 @dataclass
