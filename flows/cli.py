@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.cli_cluster import reconcile
 from flows.cli_common import (
     EXIT_SOME_CALLS_FAILED,
     BundleOption,
@@ -143,6 +144,7 @@ app.command()(verify)
 app.command()(mend)
 app.command()(erase)
 app.command()(retain)
+app.command()(reconcile)
 
 
 @app.command()

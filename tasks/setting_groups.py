@@ -378,6 +378,18 @@ class ModelSettings(Group):
         return value.expanduser()
 
 
+class ClusterSettings(Group):
+    """Where the workers of Kubernetes work pools make their Jobs, for `callscribe reconcile`."""
+
+    namespace: str = Field("callscribe", description="Namespace of the Kubernetes Jobs.")
+    grace_s: float = Field(
+        300.0,
+        ge=0,
+        description="How long a flow run may be without its Kubernetes Job, or a Job outlive its flow run, in seconds: "
+        "more than a worker takes to make one.",
+    )
+
+
 class ListPrice(Group):
     """What a managed service asks for a minute of audio, in USD, and on which day it did."""
 

@@ -27,6 +27,7 @@ from tasks.errors import SettingsError
 from tasks.setting_groups import (
     ArchiveSettings,
     AudioSettings,
+    ClusterSettings,
     DecoderSettings,
     DiarizationSettings,
     Group,
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     utterances: UtteranceSettings = UtteranceSettings()
     models: ModelSettings = ModelSettings()
     run: RunSettings = RunSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @classmethod
     def settings_customise_sources(
