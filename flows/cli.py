@@ -262,7 +262,7 @@ def check(
     worst: UsageError | StorageUnavailable | None = None
     for result in run_checks(settings):
         mark = "[green]ok[/]   " if result.error is None else "[red]wrong[/]"
-        console.print(f"{mark} {result.name:<12} {escape(result.text)}")
+        console.print(f"{mark} {result.name:<12} {escape(result.text)}", soft_wrap=not console.is_terminal)
         worst = worst or result.error
     if worst is not None:
         raise typer.Exit(_exit_code(worst))
