@@ -12,7 +12,7 @@ from aiohttp import web
 from .faults import Faults
 from .job_controller import delete_job
 from .kubelet import Kubelet
-from .objects import KINDS, ApiError, Key, Kind, Object, invalid, merged, uid_of
+from .objects import KINDS, ApiError, Key, Kind, Object, invalid, merged, uid_of, without_nulls
 from .store import Filter, Store
 from .validation import check_job, check_pod
 from .watching import is_watch, list_page, watch
@@ -95,7 +95,7 @@ class Api:
         return web.json_response(found)
 
     async def _create(self, request: web.Request, kind: Kind, namespace: str | None) -> web.StreamResponse:
-        item = await request.json()
+        item = without_nulls(await request.json())
         if kind.plural == "jobs":
             if self._faults.create_failures:
                 status = self._faults.create_failures.pop(0)

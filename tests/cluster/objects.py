@@ -112,6 +112,17 @@ def set_condition(item: Object, kind: str, status: str = "True", reason: str = "
     conditions[:] = [*(one for one in conditions if one["type"] != kind), plain | more]
 
 
+def without_nulls(item: Any) -> Any:  # noqa: ANN401 - JSON
+    """An object without the fields that are null, as the API reads them: null is the same as absent.
+
+    >>> without_nulls({"a": None, "b": [{"c": None}]})
+    {'b': [{}]}
+    """
+    if isinstance(item, dict):
+        return {name: without_nulls(value) for name, value in item.items() if value is not None}
+    return [without_nulls(value) for value in item] if isinstance(item, list) else item
+
+
 def merged(target: object, patch: object) -> Any:  # noqa: ANN401 - JSON
     """A JSON merge patch (RFC 7386): null removes, objects are merged, everything else replaces.
 
