@@ -227,7 +227,8 @@ class Cluster:
         environments = {node.name: node.gpu_environment for node in self.nodes}
         self._kubelet = Kubelet(self._store, self._machine, self._faults, environments, self._up)
         self._api = Api(self._store, self._kubelet, self._faults)
-        self._runner = web.AppRunner(self._api.application(), shutdown_timeout=0.1)
+        # A request ends with its client: held creations are dropped, watches are not kept.
+        self._runner = web.AppRunner(self._api.application(), handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         for namespace in self._namespaces:
             self._store.create("namespaces", {"metadata": {"name": namespace}}, None)

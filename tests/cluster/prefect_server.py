@@ -114,7 +114,7 @@ class PrefectServer:
         return str(self.call("POST", "deployments/", {"enforce_parameter_schema": False, **body, **more})["id"])
 
     def start_run(self, deployment: str, **more: object) -> str:
-        """Make a flow run of a deployment (by id); its id. `more` as in the API: `parameters`, `job_variables`, and so on."""
+        """Make a flow run of a deployment (by id); its id. `more` is as in the API: `parameters`, `job_variables`."""
         return str(self.call("POST", f"deployments/{deployment}/create_flow_run", more)["id"])
 
     def cancel(self, run: str) -> None:
