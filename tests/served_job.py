@@ -1,4 +1,4 @@
-"""The flow `transcribe-job` as a deployment starts it, with stand-in models: an entrypoint for tests of real processes.
+"""The flow `transcribe-job` as a deployment starts it, with stand-in models; run as a program, `callscribe` with them.
 
 `SERVED_JOB` in the environment is a JSON object: `bundles`, a folder of bundles; `signs` and `stops_at` of a
 `StoppingDiarizer`; `broken`, why the device cannot be used (empty: it can).
@@ -28,3 +28,8 @@ def load(*_: object) -> Models:
 
 
 flows.job._load_once = load  # type: ignore[assignment]  # in this process alone
+
+if __name__ == "__main__":  # `callscribe` with these models
+    from flows.cli import main
+
+    main()

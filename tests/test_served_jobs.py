@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from small_month import MONTH, OUTCOMES, SmallMonth, content, fill
+from small_month import MONTH, OUTCOMES, SmallMonth, content, fill, without_prefect
 from stand_ins import StandInRecognizer, build_bundle, stand_in_models
 
 from flows.archive import archive_run
@@ -192,7 +192,7 @@ def test_a_run_that_its_user_cancels(served: Served) -> None:
         process.wait()
     assert ["Cancelling", "Cancelled"] == [name for name, _ in served.states()[-2:]]
     assert [True] == [_is_orderly(attempt) for attempt in served.record("attempts/*.json")]
-    assert 6 - 2 > served.finish() > 0
+    assert 6 - 2 == served.finish()
 
 
 def test_a_pod_on_the_wrong_device(served: Served) -> None:
@@ -244,3 +244,47 @@ def test_a_run_in_one_process_on_the_wrong_device(
         return run.state.name, run.state.message
 
     assert (WRONG_DEVICE, caught.value.message) == asyncio.run(last_state())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_run_in_one_process_that_is_told_to_end(
+    tmp_path: Path, api_url: str, number: signal.Signals, status: int
+) -> None:
+    """`callscribe run` alone: what is finished is kept, it is no death, and the next run goes on at once."""
+    for name in ("archive", "transcripts", "signs"):
+        (tmp_path / name).mkdir()
+    build_bundle(tmp_path / "models")
+    month = SmallMonth((tmp_path / "archive").as_uri(), (tmp_path / "transcripts").as_uri(), tmp_path / "models")
+    fill(open_storage(month.archive))
+    order = {"bundles": str(month.bundles), "signs": str(tmp_path / "signs"), "stops_at": 3, "broken": ""}
+    environment = os.environ | {
+        "PREFECT_API_URL": api_url,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}",
+        "SERVED_JOB": json.dumps(order),
+    }
+    for group, settings in month.overrides(**PLAIN | {"run": {"checkpoint_every_s": 300.0, "lease_s": 3600.0}}).items():
+        for name, value in settings.items():
+            if value is not None:
+                environment[f"CALLSCRIBE_{group}__{name}".upper()] = str(value)
+    program = [sys.executable, str(TESTS / "served_job.py"), "run", "--month", MONTH]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*program, "--archive", month.archive, "--transcripts", month.transcripts],
+            cwd=tmp_path, env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            while not (tmp_path / "signs" / "stopped").exists():
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert status == process.wait()
+        finally:
+            process.kill()
+            process.wait()
+    (attempt,) = (tmp_path / "transcripts").glob("_runs/*/attempts/*.json")
+    assert _is_orderly(attempt)
+    recognizer = StandInRecognizer()
+    with without_prefect(stand_in_models(month.bundles, recognizer)):
+        summary = month.run(transcripts=PLAIN["transcripts"])  # the month is free: nobody waits an hour for it
+    assert (OUTCOMES, attempt.parent.parent.name) == (summary.outcomes, summary.run_id)
+    assert 6 - 2 == recognizer.heard
