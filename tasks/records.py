@@ -522,4 +522,4 @@ class Provenance:
     fingerprint: str
     attempt: int
     transcribed_at: datetime
-    driver: str | None = None
+    driver_version: str | None = None

@@ -334,7 +334,7 @@ class _Job:
                 bundle=self._models.bundle.name,
                 bundle_digest=self._models.bundle.digest,
                 device=self._models.device.name,
-                driver=self._models.device.driver,
+                driver_version=self._models.device.driver,
                 compute_type=self._models.device.compute_type,
                 fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
                 attempt=planned.attempt,
