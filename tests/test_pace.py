@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 from builders import failure, outcome, transcript
+from small_month import CALLS, SmallMonth, bundles, fill, without_prefect
+from stand_ins import BUNDLE, stand_in_models
 
+from flows.progress import Nobody, watched_by
 from tasks.pace import LEAST_AUDIO_S, LEAST_WALL_S, RECORDED_RTFX, Pace, expected_rtfx, note_slow, slow_jobs
+from tasks.reconcile import summary_rows
 from tasks.records import CopiedAudio, Outcome
+from tasks.runs import read_head
 from tasks.storage import open_storage
+
+__all__ = ["bundles"]
 
 HEARD = outcome(transcript=transcript([]))
 
@@ -74,3 +81,36 @@ def test_what_was_noted_is_read(tmp_path: Path) -> None:
     assert noted == slow_jobs(storage, "run")[1]
     for part in ("job 2", "RTFx 4.0", "NVIDIA L4", "gpu-node-7", "60.0 was expected", "run.slow_share"):
         assert part in noted.sentence
+
+
+def test_a_slow_run(tmp_path: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slow job says so to whoever watches; the certificate counts them, and says what each device heard."""
+    for name in ("archive", "transcripts"):
+        (tmp_path / name).mkdir()
+    month = SmallMonth((tmp_path / "archive").as_uri(), (tmp_path / "transcripts").as_uri(), bundles)
+    archive = open_storage(month.archive)
+    fill(archive)
+    for name in ("LEAST_AUDIO_S", "LEAST_WALL_S"):
+        monkeypatch.setattr(f"tasks.pace.{name}", 0.1)
+    monkeypatch.setattr("tasks.pace.RECORDED_RTFX", {(BUNDLE, "a stand-in"): 1e9})
+    notes = Notes()
+    with without_prefect(stand_in_models(bundles)), watched_by(notes):
+        summary = month.run()
+        assert (1, 1, {"a stand-in": summary.audio_s}) == (summary.jobs, summary.slow_jobs, summary.devices)
+        (slow,) = slow_jobs(month.storage, summary.run_id)
+        assert slow.sentence in notes.texts
+        assert ("jobs slower than their device should be", "1") in summary_rows(summary)
+        archive.put("2026/10/05/another.wav", CALLS["mono-0"])
+        after = read_head(month.storage, month.run().run_id)
+    assert {"a stand-in": round(summary.audio_s / summary.worker_s, 2)} == after.device_rtfx
+
+
+class Notes(Nobody):
+    """Keeps what the person who started a run should know."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.texts.append(text)
