@@ -481,6 +481,17 @@ class RunSettings(Group):
         ge=0,
         description="Calls that are fetched and decoded at a time, ahead of the models; 0: 2 on a CPU, 4 beside a GPU.",
     )
+    heartbeat_file: Path | None = Field(
+        None,
+        description="A file that is touched as long as the models do something, for a liveness probe; none when unset.",
+    )
+    slow_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A job warns where it does less than this share of the RTFx that its device is known to do; 0: "
+        "never.",
+    )
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> RunSettings:
