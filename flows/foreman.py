@@ -15,7 +15,7 @@ from tasks.budget import budget_of
 from tasks.dispatch import Dispatch, Ending, Order, Patience, Way
 from tasks.errors import BudgetReached, DeviceError
 from tasks.job_record import done_jobs, forget_calls_of, worker_seconds
-from tasks.refusals import excluded_nodes, must_stop, refusals
+from tasks.refusals import excluded_nodes, forget_refusals, must_stop, refusals
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
 from tasks.storage import Storage
@@ -42,10 +42,12 @@ class Foreman:
         self._done = done_jobs(storage, head.run_id)
         forget_calls_of(storage, head.run_id, self._done)  # a process may have died before it did
         left = [number for number in range(1, head.jobs + 1) if number not in self._done]
+        if must_stop(refusals(storage, head.run_id)):
+            forget_refusals(storage, head.run_id)  # they stopped the run, and somebody has started it again
+        self._excluded = excluded_nodes(refusals(storage, head.run_id))
         self._dispatch = Dispatch(left, settings.job_attempts, crew.resume())
         self._ledger = _Ledger.opened(storage, head.run_id, budget_of(settings))
         self._patience = Patience(settings.gpu_patience_s)
-        self._excluded: tuple[str, ...] = ()
         self._stopped_by: Exception | None = None
         self._no_device = False
         self._taken_up = False

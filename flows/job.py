@@ -16,7 +16,7 @@ from prefect.states import Failed
 from flows.progress import watcher
 from tasks.dataset import DataSet
 from tasks.device_report import device_report
-from tasks.errors import DeviceError
+from tasks.errors import DeviceError, UsageError
 from tasks.heartbeat import HEART
 from tasks.models import Models, load_models
 from tasks.pace import note_slow
@@ -67,19 +67,25 @@ def transcribe_job(
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
 
     Returns:
-        how many calls had which outcome. Where the device cannot do the job, the flow run ends as `Failed`, by the
-        name of `WrongDevice`: then nobody has tried the job, and no call is failed.
+        how many calls had which outcome. Where something around the calls is wrong, the flow run ends as `Failed`, in
+        a state that has the name of the error, as `BudgetReached`; of a wrong device, `WrongDevice`: then
+        nobody has tried the job, and no call is failed.
 
     Raises:
-        DeviceError: that, to whoever calls the flow in the same process.
+        UsageError: that, to whoever calls the flow in the same process.
     """
     try:
         return _transcribe_job(transcripts, run_id, job, overrides, budget_s)
-    except DeviceError as error:
+    except UsageError as error:
         if FlowRunContext.get() is None:
             raise  # as a plain function
         # Of a state that a flow returns, Prefect keeps name and message, and raises its data in the calling flow.
-        return Failed(name=WRONG_DEVICE, message=error.message, data=error)
+        return Failed(name=state_name(error), message=error.message, data=error)
+
+
+def state_name(error: UsageError) -> str:
+    """The name of the state in which a flow run ends that an error has stopped."""
+    return WRONG_DEVICE if isinstance(error, DeviceError) else type(error).__name__
 
 
 def _transcribe_job(
