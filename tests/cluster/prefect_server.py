@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -84,8 +85,16 @@ class PrefectServer:
         }
 
     def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Ask the API: `call("POST", "flow_runs/filter", {…})`. An answer that is no success is an AssertionError."""
-        response = self.client.request(method, path, json=body)
+        """Ask the API: `call("POST", "flow_runs/filter", {…})`. An answer that is no success is an AssertionError.
+
+        A 503 is asked again, as Prefect's own client does: SQLite says it when another writer holds the database.
+        """
+        ends_at = time.monotonic() + _PATIENCE_S
+        while True:
+            response = self.client.request(method, path, json=body)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > ends_at:
+                break
+            time.sleep(0.2)
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text[:2000]}"
         return response.json() if response.content else None
 
@@ -115,7 +124,8 @@ class PrefectServer:
 
     def start_run(self, deployment: str, **more: object) -> str:
         """Make a flow run of a deployment (by id); its id. `more` is as in the API: `parameters`, `job_variables`."""
-        return str(self.call("POST", f"deployments/{deployment}/create_flow_run", more)["id"])
+        body = {"idempotency_key": str(uuid.uuid4()), **more}
+        return str(self.call("POST", f"deployments/{deployment}/create_flow_run", body)["id"])
 
     def cancel(self, run: str) -> None:
         """Cancel a run as the UI does."""
