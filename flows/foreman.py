@@ -20,6 +20,9 @@ from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
 from tasks.storage import Storage
 
+# Nodes that are left out are tried once more where nobody else has taken up a job for so long: else a run whose nodes
+# have all refused would wait for ever, and never come to the refusals that stop it.
+LEFT_OUT_S = 600.0
 # The event by which Prefect's automations can tell somebody that a run waits for devices.
 WAITING_EVENT = "callscribe.run.waiting-for-device"
 
@@ -48,6 +51,8 @@ class Foreman:
         self._dispatch = Dispatch(left, settings.job_attempts, crew.resume())
         self._ledger = _Ledger.opened(storage, head.run_id, budget_of(settings))
         self._patience = Patience(settings.gpu_patience_s)
+        self._left_out = Patience(min(LEFT_OUT_S, settings.gpu_patience_s or LEFT_OUT_S))
+        self._leaves_out = True
         self._stopped_by: Exception | None = None
         self._no_device = False
         self._taken_up = False
@@ -123,7 +128,7 @@ class Foreman:
         watcher().note(ending.why)
         get_run_logger().warning("job %s was refused: %s", ending.order.job, ending.why)
         known = refusals(self._storage, self._head.run_id)
-        excluded = excluded_nodes(known)
+        excluded = excluded_nodes(known) if self._leaves_out else ()
         for node in excluded:
             if node not in self._excluded:
                 watcher().note(f"node {node} has refused twice, and gets no more jobs of this run")
@@ -134,24 +139,31 @@ class Foreman:
                 self._stop(DeviceError(ending.why))
 
     def _look_at_the_clock(self) -> None:
-        """Where no worker has taken up a job for long, say so."""
+        """Where no worker has taken up a job for long, say so, and try nodes again that were left out."""
         idle = set(self._crew.idle())
         planned = {order.job for order in self._dispatch.under_way.values() if order.way == "planned"}
-        now = time.monotonic()
-        self._patience = self._patience.at(
-            now, working=bool(planned - idle) or self._taken_up, waiting=bool(planned & idle)
-        )
+        working, waiting = bool(planned - idle) or self._taken_up, bool(planned & idle)
         self._taken_up = False
+        now = time.monotonic()
+        self._left_out = self._left_out.at(now, working=working or not self._excluded, waiting=waiting)
+        if self._left_out.is_over(now):
+            watcher().note(f"nobody else takes up jobs: {', '.join(self._excluded)} may have them again")
+            self._excluded, self._leaves_out = (), False
+            self._crew.withdraw(planned & idle)
+        self._patience = self._patience.at(now, working=working, waiting=waiting)
         if self._patience.is_over(now):
-            self._patience = self._patience.after_telling()
             waited_s = now - (self._patience.since or now)
-            message = (
-                f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
-                f"{len(planned):,} submitted, {self._dispatch.waiting:,} to come"
-            )
-            watcher().note(message)
-            get_run_logger().error(message)
-            emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
+            self._patience = self._patience.after_telling()
+            self._tell_of_waiting(waited_s, len(planned))
+
+    def _tell_of_waiting(self, waited_s: float, submitted: int) -> None:
+        message = (
+            f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
+            f"{submitted:,} submitted, {self._dispatch.waiting:,} to come"
+        )
+        watcher().note(message)
+        get_run_logger().error(message)
+        emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
 
     def _do_without(self) -> None:
         """Let jobs be done in the other way that is allowed, while no device is to be had as planned."""

@@ -169,6 +169,28 @@ def test_a_node_that_refuses_twice_is_left_out(storage: Storage, notes: Notes) -
     assert "node gpu-7 has refused twice, and gets no more jobs of this run" in notes.said
 
 
+def test_nodes_that_are_left_out_are_tried_again_where_there_is_no_other(storage: Storage, notes: Notes) -> None:
+    """Else a run whose only node has refused would wait for ever: so it comes to the refusals that stop it."""
+    crew = ScriptedCrew(storage, _always("done"), {"planned": 1})
+
+    def script(order: Order) -> Ending:
+        note_refusal(storage, RUN, order.job, "only", "cuda", "no GPU")
+        return Ending(order, "refused", "no GPU")
+
+    crew.script = script
+    foreman = Foreman(storage, _head(1), RunSettings(gpu_patience_s=1e-6), crew)
+
+    def node_is_left_out() -> None:
+        crew.nobody_takes = bool(crew.under_way and crew.under_way[0].excluded_nodes) or (
+            not crew.under_way and ("only",) == foreman._excluded
+        )
+
+    with pytest.raises(DeviceError, match="no GPU"):
+        foreman.work(node_is_left_out)
+    assert "nobody else takes up jobs: only may have them again" in notes.said
+    assert [(), (), ("only",), (), (), ()] == [order.excluded_nodes for order in crew.begun]
+
+
 @pytest.mark.usefixtures("notes")
 def test_five_refusals_stop_a_run(storage: Storage) -> None:
     """Whatever nodes they are on."""
