@@ -24,7 +24,8 @@ class ListedMonth:
     Args:
         month: `YYYY-MM`.
         shards: shard count of the month.
-        folder: an empty folder on scratch disk, of this process alone; about 300 bytes go there for each call.
+        folder: an empty folder on scratch disk, of this process alone; about 300 bytes go there for each call, and a
+            hundred more for each of its files where there are several.
 
     Attributes:
         objects: how many objects lie under the month's prefix, once the month is listed; a call in several counts once.
