@@ -14,6 +14,7 @@ from tasks.denoise import STEP
 from tasks.errors import CallError, ProcessingError, ScratchFull, UsageError, is_full
 from tasks.records import (
     CallSignals,
+    CopiedAudio,
     DenoiseTrial,
     Diarization,
     Failure,
@@ -35,6 +36,7 @@ class Attempt:
     planned: PlannedCall
     scratch: Path
     sha256: str | None = None
+    leg_sha256: tuple[str, ...] = ()
     source: SourceFormat | None = None
     duration_s: float | None = None
     prepared: PreparedAudio | None = None
@@ -80,8 +82,10 @@ def stage(attempt: Attempt, step: Callable[[], None]) -> None:
         attempt.failure = Failure(failed.code, failed.message, failed.transient)
 
 
-def outcome_of(attempt: Attempt) -> Outcome:
+def outcome_of(attempt: Attempt) -> Outcome | CopiedAudio:
     """What became of an attempt."""
+    if attempt.copied:
+        return CopiedAudio(attempt.planned.call, str(attempt.sha256), attempt.leg_sha256)
     prepared = attempt.prepared
     return Outcome(
         call=attempt.planned.call,
@@ -97,6 +101,7 @@ def outcome_of(attempt: Attempt) -> Outcome:
         timings=attempt.timings,
         signals=attempt.signals,
         denoise_trials=tuple(attempt.trials),
+        leg_sha256=attempt.leg_sha256,
     )
 
 

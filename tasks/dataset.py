@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused
 from tasks.records import CopiedAudio
-from tasks.rows import CallRows, transcript_digest
+from tasks.rows import CallRows, audio_columns, transcript_digest
 from tasks.schemas import CALLS, SCHEMAS, UTTERANCES, Row
 from tasks.shards import TABLES, Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
@@ -347,7 +347,7 @@ def merge_changes(
         row = rows.get(call_id)
         if isinstance(change, CopiedAudio):
             if row is not None and row["audio_sha256"] == change.audio_sha256:
-                rows[call_id] = row | _NO_LAST_ATTEMPT | {"audio_uri": change.call.uri, "audio_etag": change.call.etag}
+                rows[call_id] = row | _NO_LAST_ATTEMPT | audio_columns(change)
             continue
         if row is None or _replaces(change.call, row):
             rows[call_id] = change.call | _later_attempt(row, change.call)

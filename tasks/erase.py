@@ -20,7 +20,7 @@ from tasks.erase_begun import BegunErasures
 from tasks.erase_runs import SPOKEN, erase_from_lists, erase_from_runs, filter_changes
 from tasks.errors import CallHeld, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
-from tasks.inventory import archive_of, read_archive
+from tasks.inventory import archive_of, claimed_by_others, read_archive
 from tasks.records import CallRef
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
@@ -85,8 +85,10 @@ def erase_calls(
     placed = _places(data, wanted, month)
     named = _recordings(archive, settings, placed) if archive else {}
     _require_free(data, wanted, placed, named)
-    recordings = _there(archive, named) if archive and settings.manifest else named
+    there = recordings = _there(archive, named) if archive and settings.manifest else named
     result = Erasure({})
+    if archive and settings.manifest:
+        recordings = _of_nobody_else(archive, settings, wanted, there, result)
     begun = BegunErasures(data.storage, archive, frozenset(wanted))
     begun.note(recordings)
     keys: list[str] = []
@@ -108,10 +110,10 @@ def erase_calls(
         if archive is not None:
             say(f"removing recordings of {one}")
             _erase_audio(archive, recordings.get(one, ()), result)
-            if not recordings.get(one) and not begun.removed(one):
+            if not there.get(one) and not begun.removed(one):
                 result.kept[archive_of(archive, one, settings)] = "no recording of these calls lies there"
     keys += erase_from_lists(data.storage, frozenset(wanted))
-    for uri, key in begun.removed_before(recordings):
+    for uri, key in begun.removed_before(there):
         result.audio.append(uri)
         if archive is not None:
             _note_versions(archive, key, result)
@@ -154,12 +156,12 @@ def _places(data: DataSet, call_ids: Sequence[str], month: str | None) -> dict[t
 def _recordings(
     archive: Storage, settings: ArchiveSettings, placed: Mapping[tuple[str, int], Sequence[str]]
 ) -> dict[str, list[CallRef]]:
-    """By month, every object of the archive that claims one of the call_ids."""
+    """By month, every object of the archive that claims one of the call_ids: of one in several files, each of them."""
     found: dict[str, list[CallRef]] = {}
     for month in sorted({one for one, _ in placed}):
         wanted = {call_id for (one, _), ids in placed.items() if one == month for call_id in ids}
-        listed = (call for call, _ in read_archive(archive, month, settings))
-        found[month] = [call for call in listed if call is not None and call.call_id in wanted]
+        listed = (call for call, _ in read_archive(archive, month, settings, contested=True))
+        found[month] = [file for call in listed if call and call.call_id in wanted for file in call.files]
     return found
 
 
@@ -172,6 +174,23 @@ def _there(archive: Storage, recordings: Mapping[str, Sequence[CallRef]]) -> dic
         month: [call for call in calls if any(info.key == call.key for info in archive.list(call.key))]
         for month, calls in recordings.items()
     }
+
+
+def _of_nobody_else(
+    archive: Storage,
+    settings: ArchiveSettings,
+    call_ids: Sequence[str],
+    recordings: Mapping[str, Sequence[CallRef]],
+    result: Erasure,
+) -> dict[str, list[CallRef]]:
+    """Those of the recordings that a manifest gives to no other call: another one, maybe held, would lose its own."""
+    left: dict[str, list[CallRef]] = {}
+    for month, calls in recordings.items():
+        others = claimed_by_others(archive, month, settings, call_ids, {call.key for call in calls})
+        left[month] = list({call.key: call for call in calls if call.key not in others}.values())
+        why = "the manifest gives it to another call, too; correct that, or erase both calls together"
+        result.kept |= {call.uri: why for call in calls if call.key in others}
+    return left
 
 
 def _require_free(

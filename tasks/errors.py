@@ -10,6 +10,7 @@
     │   │   ├── ZeroLengthAudio     zero_length_audio: it decodes, to nothing
     │   │   ├── TooLarge            too_large: more bytes than the limit
     │   │   ├── TooLong             too_long: more seconds than the limit
+    │   │   ├── NotMono             not_mono: a file that is named as one channel of a call holds several
     │   │   ├── DecoderCrashed      decoder_crashed: the bytes kill the decoder's process
     │   │   ├── DecoderOutOfMemory  decoder_out_of_memory: the bytes make the decoder ask for more than the limit
     │   │   ├── AmbiguousCallId     ambiguous_call_id: several objects of a month claim one call_id
@@ -100,6 +101,12 @@ class TooLong(TerminalError):
     """The recording lasts longer than `archive.max_duration_s`."""
 
     code = "too_long"
+
+
+class NotMono(TerminalError):
+    """A file that is named as one channel of a call in several files has several channels itself."""
+
+    code = "not_mono"
 
 
 class DecoderCrashed(TerminalError):

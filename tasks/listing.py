@@ -24,10 +24,11 @@ class ListedMonth:
     Args:
         month: `YYYY-MM`.
         shards: shard count of the month.
-        folder: an empty folder on scratch disk, of this process alone; about 300 bytes go there for each call.
+        folder: an empty folder on scratch disk, of this process alone; about 300 bytes go there for each call, and a
+            hundred more for each of its files where there are several.
 
     Attributes:
-        objects: how many objects lie under the month's prefix, once the month is listed.
+        objects: how many objects lie under the month's prefix, once the month is listed; a call in several counts once.
         size_bytes: of those that are calls.
         unmatched: keys that could not be read, in order.
     """
@@ -80,7 +81,8 @@ class ListedMonth:
     def digest(self) -> str:
         """SHA-256 over a line `<key> <etag>` for each object: sorted within each shard, shard after shard.
 
-        Keys that could not be read come last, as `<key> -`. It is that of the shards which `inventories` has given.
+        Of a call in several files, that is a line `<key> <etag> <channel>` for each of them. Keys that could not be
+        read come last, as `<key> -`. It is that of the shards which `inventories` has given.
         """
         whole = self._digest.copy()
         for key in self.unmatched:
@@ -89,7 +91,7 @@ class ListedMonth:
 
     def _add_to_digest(self, found: Inventory) -> None:
         calls = [*found.calls, *(call for group in found.ambiguous for call in group)]
-        for line in sorted(f"{call.key} {call.etag}\n" for call in calls):
+        for line in sorted(line for call in calls for line in _lines(call)):
             self._digest.update(line.encode())
         self._digested += 1
 
@@ -107,3 +109,9 @@ class ListedMonth:
 
     def _path(self, shard: int) -> Path:
         return self._folder / shard_name(shard, self.shards)
+
+
+def _lines(call: CallRef) -> list[str]:
+    if not call.legs:
+        return [f"{call.key} {call.etag}\n"]
+    return [f"{leg.key} {leg.etag} {channel}\n" for channel, leg in enumerate(call.legs)]

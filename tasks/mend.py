@@ -94,8 +94,8 @@ def _is_there(archive: Storage, call: CallRef, settings: ArchiveSettings) -> boo
     """Whether the recording is in the archive, as it was listed: a manifest names also those that are gone."""
     if not settings.manifest:
         return True
-    info = archive.head(call.key)
-    return info is not None and info.etag == call.etag
+    there = ((archive.head(file.key), file.etag) for file in call.files)
+    return all(info is not None and info.etag == etag for info, etag in there)
 
 
 def _certificate(result: Mending) -> dict[str, object]:

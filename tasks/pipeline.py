@@ -96,7 +96,7 @@ def process(
                     queue.forget(attempt)
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
-                yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
+                yield outcome_of(attempt)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ name. A changed record is a new record (`dataclasses.replace`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -38,10 +38,22 @@ class CallHints:
 
 
 @dataclass(frozen=True, slots=True)
-class CallRef:
-    """One object of the archive that holds one call.
+class Leg:
+    """One channel of a call that lies in several files: a mono file. As of `CallRef`, but of this file alone."""
 
-    `key` is relative to the archive's URI; `month` is `YYYY-MM`; `uri` is what the row will name.
+    key: str
+    uri: str
+    etag: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRef:
+    """One call of the archive: one object, or one for each channel.
+
+    `key` is relative to the archive's URI; `month` is `YYYY-MM`; `uri` is what the row will name. `legs` are the files
+    of a call that lies in several, in order of their channels; none where it lies in one. With legs, `key` and `uri`
+    are those of the first, `etag` stands for all of theirs (`tasks.legs.etag_of`), and `size_bytes` is their sum.
     """
 
     call_id: str
@@ -53,6 +65,17 @@ class CallRef:
     started_at: datetime | None = None
     hints: CallHints = CallHints()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    legs: tuple[Leg, ...] = ()
+
+    @property
+    def files(self) -> tuple[CallRef, ...]:
+        """The call once for each of its files, as if it lay in that one alone: with its key, URI, ETag and size."""
+        if not self.legs:
+            return (self,)
+        return tuple(
+            replace(self, key=leg.key, uri=leg.uri, etag=leg.etag, size_bytes=leg.size_bytes, legs=())
+            for leg in self.legs
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +89,8 @@ class SourceFormat:
     once (`aac+opus`), `sampling_rate` is the highest, and `undecoded_s` is that of the stream which lost most: of one
     that lost its end while others went on, also that; of one of which nothing decodes, the length of the call.
     `undecoded_streams` counts the latter. `channel_s` are the seconds of each channel, before silence was put in front
-    of it and behind; empty where all are alike.
+    of it and behind; empty where all are alike. The files of a call that lies in several are counted in the same way,
+    as its streams.
     """
 
     codec: str
@@ -456,6 +480,7 @@ class Outcome:
     """What became of one attempt at one call.
 
     Exactly one of `transcript` and `failure` is set. What could not be found out before a failure is None.
+    `leg_sha256` are the digests of the files of a call that lies in several, as far as they were read.
     """
 
     call: CallRef
@@ -471,6 +496,7 @@ class Outcome:
     timings: StageTimings = StageTimings()
     signals: CallSignals | None = None
     denoise_trials: tuple[DenoiseTrial, ...] = ()
+    leg_sha256: tuple[str, ...] = ()
 
     @classmethod
     def not_processed(cls, call: CallRef, failure: Failure) -> Outcome:
@@ -503,10 +529,14 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class CopiedAudio:
-    """The outcome of a call whose object has a new ETag and the same bytes: its transcript stands."""
+    """The outcome of a call whose object has a new ETag and the same bytes: its transcript stands.
+
+    `leg_sha256` are the digests of its files, where it lies in several.
+    """
 
     call: CallRef
     audio_sha256: str
+    leg_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,18 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from tasks.fingerprint import transcript_id
-from tasks.records import CallHints, CallRef, CallSignals, DenoiseTrial, Outcome, PlannedCall, Provenance, Utterance
+from tasks.records import (
+    CallHints,
+    CallRef,
+    CallSignals,
+    CopiedAudio,
+    DenoiseTrial,
+    Leg,
+    Outcome,
+    PlannedCall,
+    Provenance,
+    Utterance,
+)
 from tasks.schemas import CALLS, UTTERANCES, Row
 
 # Beyond these digits, a probability says nothing; all of them were a fifth of the data set.
@@ -36,8 +47,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     row |= {
         "call_id": call.call_id,
         "transcript_id": identity,
-        "audio_uri": call.uri,
-        "audio_etag": call.etag,
+        **audio_columns(outcome),
         "audio_sha256": outcome.audio_sha256,
         "audio_bytes": call.size_bytes,
         "started_at": call.started_at,
@@ -114,6 +124,21 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     return CallRows(row | {"transcript_sha256": transcript_digest(row, utterances)}, utterances)
 
 
+def audio_columns(outcome: Outcome | CopiedAudio) -> Row:
+    """The columns that say where a recording lies; of a copy, they are all that is new."""
+    call, digests = outcome.call, outcome.leg_sha256
+    legs = [
+        {
+            "uri": leg.uri,
+            "etag": leg.etag,
+            "sha256": digests[index] if index < len(digests) else None,
+            "bytes": leg.size_bytes,
+        }
+        for index, leg in enumerate(call.legs)
+    ]
+    return {"audio_uri": call.uri, "audio_etag": call.etag, "audio_legs": legs}
+
+
 def transcript_digest(call: Row, utterances: Iterable[Row]) -> str:
     """SHA-256 over what a call came to: its transcript_id and outcome, and every column of its utterances.
 
@@ -148,6 +173,7 @@ def planned_rows(work: Iterable[PlannedCall]) -> list[Row]:
             "uri": planned.call.uri,
             "etag": planned.call.etag,
             "size_bytes": planned.call.size_bytes,
+            "legs": [asdict(leg) for leg in planned.call.legs],
             "started_at": planned.call.started_at,
             "language": planned.call.hints.language,
             "channel_roles": list(planned.call.hints.channel_roles),
@@ -180,11 +206,12 @@ def planned_calls(rows: Iterable[Row]) -> list[PlannedCall]:
                     language=row["language"],
                     channel_roles=tuple(row["channel_roles"]),
                     speakers=row["speaker_count"],
-                    # Null in a plan that was written before there were these hints.
+                    # Null, as `legs` may be, in a plan that was written before there were these hints.
                     languages=tuple(row["languages"] or ()),
                     hot_words=tuple(row["hot_words"] or ()),
                 ),
                 attributes=dict(row["attributes"]),
+                legs=tuple(Leg(**leg) for leg in row["legs"] or ()),
             ),
             shard=row["shard"],
             attempt=row["attempt"],

@@ -171,9 +171,10 @@ def write_unplanned(
         removed: call_ids whose object is no longer in the archive.
     """
     lines: list[dict[str, str | None]] = [
-        {"call_id": call.call_id, "key": call.key, "etag": call.etag, "reason": "ambiguous_call_id"}
+        {"call_id": file.call_id, "key": file.key, "etag": file.etag, "reason": "ambiguous_call_id"}
         for group in ambiguous
         for call in group
+        for file in call.files
     ]
     lines += [{"key": key, "etag": None, "reason": "key_not_understood"} for key in unmatched]
     lines += [{"call_id": call_id, "reason": "removed_from_archive"} for call_id in removed]

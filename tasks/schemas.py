@@ -90,14 +90,32 @@ _SET_ASIDE = pa.struct(
     ]
 )
 
+_LEG = pa.struct(
+    [
+        _column("uri", pa.string(), "where the file lies"),
+        _column("etag", pa.string(), "ETag of the object that was read; empty where it was not there"),
+        _column("sha256", pa.string(), "SHA-256 of its bytes; null when they could not be read"),
+        _column("bytes", pa.int64(), "size of the object, bytes"),
+    ]
+)
+
 CALLS = pa.schema(
     [
         _column("call_id", pa.string(), "identity of the call; one row per call and month"),
         _column("transcript_id", pa.string(), "identity of the transcript; joins `utterances`"),
-        _column("audio_uri", pa.string(), "where the recording lies"),
-        _column("audio_etag", pa.string(), "ETag of the object that was read"),
-        _column("audio_sha256", pa.string(), "SHA-256 of the bytes that were read; null when they could not be"),
-        _column("audio_bytes", pa.int64(), "size of the object, bytes"),
+        _column("audio_uri", pa.string(), "where the recording lies; of several files, the first"),
+        _column("audio_etag", pa.string(), "ETag of the object that was read; of several files, one made of theirs"),
+        _column(
+            "audio_sha256",
+            pa.string(),
+            "SHA-256 of the bytes that were read, of several files that of their digests; null when they could not be",
+        ),
+        _column("audio_bytes", pa.int64(), "size of the object, of several files their sum, bytes"),
+        _column(
+            "audio_legs",
+            pa.list_(_LEG),
+            "the files of a call that lies in several, in order of their channels; empty where it lies in one",
+        ),
         _column("started_at", _time, "when the call began (UTC); null when the archive does not say"),
         _column("duration_s", pa.float64(), "length of the recording, seconds; null when it does not decode"),
         _column("declared_duration_s", pa.float64(), "length that the header states, seconds; or null"),
@@ -237,6 +255,15 @@ UTTERANCES = pa.schema(
     ]
 )
 
+_PLANNED_LEG = pa.struct(
+    [
+        _column("key", pa.string(), "key in the archive"),
+        _column("uri", pa.string(), "URI of the object"),
+        _column("etag", pa.string(), "ETag that was listed"),
+        _column("size_bytes", pa.int64(), "size, bytes"),
+    ]
+)
+
 PLANNED = pa.schema(
     [
         _column("call_id", pa.string(), "identity of the call"),
@@ -245,6 +272,7 @@ PLANNED = pa.schema(
         _column("uri", pa.string(), "URI of the object"),
         _column("etag", pa.string(), "ETag that was listed"),
         _column("size_bytes", pa.int64(), "size, bytes"),
+        _column("legs", pa.list_(_PLANNED_LEG), "the files of a call that lies in several; empty where it lies in one"),
         _column("started_at", _time, "when the call began (UTC)"),
         _column("language", pa.string(), "language hint"),
         _column("channel_roles", pa.list_(pa.string()), "role of each channel"),
@@ -323,7 +351,9 @@ RUNS = pa.schema(
         _column("final", pa.bool_(), "whether the run was over, and not to be gone on with"),
         _column("adopted", pa.bool_(), "whether another process had begun it, so that `wall_s` is not all of its time"),
         _column("accounted", pa.bool_(), "whether every listed object was in exactly one place"),
-        _column("listed_objects", pa.int64(), "objects of the archive that were listed"),
+        _column(
+            "listed_objects", pa.int64(), "objects of the archive that were listed; a call in several files counts once"
+        ),
         _column("listed_bytes", pa.int64(), "… their size, bytes"),
         _column("planned", pa.int64(), "calls that were work"),
         _column("planned_bytes", pa.int64(), "… their size, bytes"),

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from tasks.records import (
     CallHints,
     DenoiseTrial,
+    Leg,
     PlannedCall,
     ProbeScore,
     Provenance,
@@ -138,9 +139,9 @@ def test_write_id_survives_reading_and_writing() -> None:
 
 
 ADDED = {
-    "calls": ["languages", "recognition", "set_aside", "attributes"],
+    "calls": ["languages", "recognition", "set_aside", "attributes", "audio_legs"],
     "utterances": ["translation", "words"],
-    "planned": ["languages", "hot_words", "known_sha256"],
+    "planned": ["languages", "hot_words", "known_sha256", "legs"],
 }
 
 
@@ -393,6 +394,7 @@ _planned = st.builds(
         started_at=st.none() | _times,
         hints=_hints,
         attributes=st.dictionaries(_text, _text, max_size=3),
+        legs=st.lists(st.builds(Leg, _text, _text, _text, st.integers(0, 2**62)), max_size=3).map(tuple),
     ),
     shard=st.integers(0, 9999),
     attempt=st.integers(1, 99),
@@ -409,7 +411,7 @@ def test_a_plan_comes_back(work: list[PlannedCall]) -> None:
 
 
 def test_an_older_plan_comes_back() -> None:
-    """A plan that was written before there were hints of languages and hot words says that there are none."""
+    """One that was written before there were hints of languages, hot words and legs says that there are none."""
     work = [planned_call(call_ref(hints=CallHints("de", ("agent",), 2)))]
     assert work == planned_calls(from_parquet(_older(planned_rows(work), "planned"), PLANNED).to_pylist())
 
