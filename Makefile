@@ -50,7 +50,7 @@ format: install-dev ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 
 lock: install-dev ## Resolve the dependencies anew into the two hash-pinned locks
-	@$(BIN)/$(UV_COMPILE) --extra demo -o $(LOCK)
+	@$(BIN)/$(UV_COMPILE) --extra demo --extra kubernetes -o $(LOCK)
 	@$(BIN)/$(UV_COMPILE) --constraints $(LOCK) --extra dev -o $(DEV_LOCK)
 
 docs: install-dev ## Write the generated tables of the documentation anew
