@@ -1,8 +1,8 @@
 """The base job templates of the work pools: `python k8s/work_pools.py` (or `make work-pools`) writes all of them anew.
 
 One source for three pools: `gpu` and `cpu` run jobs, `control` runs what submits them. The templates of `k8s/base` hold
-the defaults below; a `pools.yaml` beside an overlay's kustomization says what is other there, by pool and variable, and
-`all` for every pool. What is written are JSON files as `prefect work-pool create --base-job-template` takes them.
+the defaults below; a `pools.yaml` beside an overlay's kustomization says what is other there, by pool and variable,
+`all` for every pool, and `like` for an overlay that it goes on from. What is written are JSON files as `prefect work-pool create --base-job-template` takes them.
 """
 
 from __future__ import annotations
@@ -389,7 +389,15 @@ def files() -> Iterator[tuple[Path, str]]:
     """Every file that is written, with its text: of the base, and of each folder that has a `pools.yaml`."""
     yield from _files(HERE / "base", {})
     for path in sorted(HERE.glob("*/*/pools.yaml")):
-        yield from _files(path.parent, yaml.safe_load(path.read_text(encoding="utf-8")))
+        yield from _files(path.parent, others(path.parent))
+
+
+def others(folder: Path) -> dict[str, dict[str, Any]]:
+    """The defaults that are other in an overlay, by pool; `like` names an overlay that it goes on from."""
+    said = yaml.safe_load((folder / "pools.yaml").read_text(encoding="utf-8"))
+    like = said.pop("like", None)
+    before = others(folder / like) if like else {}
+    return {pool: {**before.get(pool, {}), **said.get(pool, {})} for pool in ("all", *POOLS)}
 
 
 def _files(folder: Path, other: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Path, str]]:
