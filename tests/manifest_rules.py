@@ -1,10 +1,10 @@
-"""What a strict schema does not see of a set of Kubernetes objects: names that must match, quantities, selectors, images.
+"""What a strict schema does not see of Kubernetes objects: names that must match, quantities, selectors, images.
 
 Every rule is a function from objects to problems, each a sentence that names the object.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from decimal import Decimal
 
 from tests.manifests import Object, containers, meets, pods
@@ -22,6 +22,11 @@ CLUSTER_WIDE = {"Namespace", "PriorityClass", "ResourceFlavor", "ClusterQueue"}
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 FACTORS = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 FACTORS |= {f"{unit}i": 1024**power for power, unit in enumerate("KMGT", start=1)}
+# What pod security `restricted` lets a volume be.
+VOLUMES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
+}  # fmt: skip
+TALKERS = {"callscribe-worker", "callscribe-reconciler"}  # accounts whose pods talk to the Kubernetes API
 EVERYWHERE = {"deny-all", "dns"}  # policies that select every pod
 
 
@@ -46,14 +51,7 @@ def quantities_parse(objects: list[Object]) -> Iterator[str]:
     """And a request is no more than its limit; of GPUs they are the same."""
     for name, _, pod in pods(objects):
         for container in containers(pod):
-            asked, most = container["resources"]["requests"], container["resources"]["limits"]
-            for resource, request in asked.items():
-                if resource in most and amount(request) > amount(most[resource]):
-                    yield f"{name}: asks for more {resource} than its limit"
-                if "/" in resource and request != most.get(resource):
-                    yield f"{name}: request and limit of {resource} differ"
-            if "memory" not in most:
-                yield f"{name}: no memory limit"
+            yield from (f"{name}: {problem}" for problem in _amounts(container["resources"]))
         for volume in pod.get("volumes", ()):
             if "emptyDir" in volume and not amount(volume["emptyDir"].get("sizeLimit", 0)):
                 yield f"{name}: emptyDir {volume['name']} has no size limit"
@@ -63,103 +61,132 @@ def quantities_parse(objects: list[Object]) -> Iterator[str]:
                 amount(quantity)
 
 
+def _amounts(resources: Object) -> Iterator[str]:
+    asked, most = resources["requests"], resources["limits"]
+    for resource, request in asked.items():
+        if resource in most and amount(request) > amount(most[resource]):
+            yield f"asks for more {resource} than its limit"
+        if "/" in resource and request != most.get(resource):
+            yield f"request and limit of {resource} differ"
+    if "memory" not in most:
+        yield "no memory limit"
+
+
 def names_exist(objects: list[Object]) -> Iterator[str]:
-    """Accounts, config maps, secrets and their keys, claims, priority classes, volumes, ports, containers."""
+    """Accounts, config maps, secrets, claims, priority classes, roles, queues: by kind and name."""
     known = {(each["kind"], each["metadata"].get("name")) for each in objects}
     known |= {("ConfigMap", name) for name in CONFIG_MAPS} | {("Secret", name) for name in SECRETS}
-    maps = {each["metadata"]["name"]: each.get("data", {}) for each in objects if each["kind"] == "ConfigMap"}
     for name, _, pod in pods(objects):
-        wanted = {("ServiceAccount", pod.get("serviceAccountName"))}
-        if "priorityClassName" in pod:
-            wanted.add(("PriorityClass", pod["priorityClassName"]))
-        for volume in pod.get("volumes", ()):
-            if "persistentVolumeClaim" in volume:
-                wanted.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
-            if "configMap" in volume:
-                wanted.add(("ConfigMap", volume["configMap"]["name"]))
+        yield from (f"{name}: no {kind} {missing}" for kind, missing in set(_named_by(pod)) - known)
+    for each in objects:
+        name = f"{each['kind']} {each['metadata'].get('name')}"
+        wanted: list[tuple[str, str]] = []
+        if each["kind"] == "RoleBinding":
+            wanted += [(one["kind"], one["name"]) for one in (each["roleRef"], *each["subjects"])]
+        if each["kind"] == "LocalQueue":
+            wanted.append(("ClusterQueue", each["spec"]["clusterQueue"]))
+        if queue := each["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name"):
+            wanted.append(("LocalQueue", queue))
+        yield from (f"{name}: no {kind} {missing}" for kind, missing in set(wanted) - known)
+
+
+def _named_by(pod: Object) -> Iterator[tuple[str, str]]:
+    """What a pod refers to, as (kind, name)."""
+    yield "ServiceAccount", pod["serviceAccountName"]
+    if "priorityClassName" in pod:
+        yield "PriorityClass", pod["priorityClassName"]
+    for volume in pod.get("volumes", ()):
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"]
+    kinds = {
+        "secretRef": "Secret",
+        "configMapRef": "ConfigMap",
+        "secretKeyRef": "Secret",
+        "configMapKeyRef": "ConfigMap",
+    }
+    for container in containers(pod):
+        sources = [*container.get("envFrom", ()), *(one.get("valueFrom", {}) for one in container.get("env", ()))]
+        for source in sources:
+            yield from ((kinds[key], said["name"]) for key, said in source.items() if key in kinds)
+
+
+def keys_exist(objects: list[Object]) -> Iterator[str]:
+    """Keys of secrets and config maps that environment variables are taken from."""
+    keys: dict[str, Collection[str]] = dict(SECRETS)
+    keys |= {each["metadata"]["name"]: each.get("data", {}) for each in objects if each["kind"] == "ConfigMap"}
+    for name, _, pod in pods(objects):
+        for variable in (one for container in containers(pod) for one in container.get("env", ())):
+            source = variable.get("valueFrom", {})
+            said = source.get("secretKeyRef") or source.get("configMapKeyRef")
+            if said and said["key"] not in keys.get(said["name"], ()):
+                yield f"{name}: {said['name']} has no {said['key']}"
+
+
+def parts_of_a_pod_go_together(objects: list[Object]) -> Iterator[str]:
+    """Mounts name volumes, probes name ports, and podFailurePolicy names a container."""
+    for name, _, pod in pods(objects):
         volumes = {volume["name"] for volume in pod.get("volumes", ())}
         for container in containers(pod):
-            for source in container.get("envFrom", ()):
-                kind = "Secret" if "secretRef" in source else "ConfigMap"
-                wanted.add((kind, (source.get("secretRef") or source["configMapRef"])["name"]))
-            for variable in container.get("env", ()):
-                reference = variable.get("valueFrom", {})
-                if secret := reference.get("secretKeyRef"):
-                    wanted.add(("Secret", secret["name"]))
-                    if secret["key"] not in SECRETS[secret["name"]]:
-                        yield f"{name}: {secret['name']} has no {secret['key']}"
-                if entry := reference.get("configMapKeyRef"):
-                    wanted.add(("ConfigMap", entry["name"]))
-                    if entry["key"] not in maps.get(entry["name"], {}):
-                        yield f"{name}: {entry['name']} has no {entry['key']}"
             if strays := {mount["name"] for mount in container.get("volumeMounts", ())} - volumes:
                 yield f"{name}: no volume {strays}"
-            ports = {port["name"] for port in container.get("ports", ())}
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 port = container.get(probe, {}).get("httpGet", {}).get("port")
-                if port is not None and port not in ports:
+                if port is not None and port not in _ports(pod):
                     yield f"{name}: {probe} asks port {port}"
-        for kind, missing in wanted - known:
-            yield f"{name}: no {kind} {missing}"
-    for each in objects:
-        if each["kind"] == "RoleBinding":
-            role = each["roleRef"]
-            named = [(role["kind"], role["name"]), *((one["kind"], one["name"]) for one in each["subjects"])]
-            for kind, missing in set(named) - known:
-                yield f"RoleBinding {each['metadata']['name']}: no {kind} {missing}"
-        if each["kind"] == "Job":
-            inside = {container["name"] for container in containers(each["spec"]["template"]["spec"])}
-            for rule in each["spec"].get("podFailurePolicy", {}).get("rules", ()):
-                meant = rule.get("onExitCodes", {}).get("containerName")
-                if meant is not None and meant not in inside:
-                    yield f"Job: podFailurePolicy names container {meant}"
-        if each["kind"] == "LocalQueue" and ("ClusterQueue", each["spec"]["clusterQueue"]) not in known:
-            yield f"LocalQueue {each['metadata']['name']}: no ClusterQueue {each['spec']['clusterQueue']}"
-    queues = {each["metadata"]["name"] for each in objects if each["kind"] == "LocalQueue"}
-    for each in objects:
-        queue = each["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
-        if queue is not None and queue not in queues:
-            yield f"{each['kind']}: no LocalQueue {queue}"
+    for job in (each for each in objects if each["kind"] == "Job"):
+        inside = {container["name"] for container in containers(job["spec"]["template"]["spec"])}
+        for rule in job["spec"].get("podFailurePolicy", {}).get("rules", ()):
+            meant = rule.get("onExitCodes", {}).get("containerName")
+            if meant is not None and meant not in inside:
+                yield f"Job: podFailurePolicy names container {meant}"
+
+
+def _ports(pod: Object) -> set[str]:
+    return {port["name"] for container in containers(pod) for port in container.get("ports", ())}
 
 
 def selectors_meet(objects: list[Object]) -> Iterator[str]:
-    """Of deployments, services and network policies."""
+    """Of deployments, and services, whose ports exist."""
     labels = {name: found for name, found, _ in pods(objects)}
-    ports = {name: {port["name"] for one in containers(pod) for port in one.get("ports", ())}
-             for name, _, pod in pods(objects)}  # fmt: skip
+    ports = {name: _ports(pod) for name, _, pod in pods(objects)}
     for each in objects:
-        kind, name = each["kind"], each["metadata"].get("name")
-        if kind == "Deployment" and not meets(each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"]):
-            yield f"Deployment {name}: its selector does not meet its own pods"
-        if kind == "Deployment":
+        name = each["metadata"].get("name")
+        if each["kind"] == "Deployment":
             own = [one for one, found in labels.items() if meets(each["spec"]["selector"], found)]
             if own != [f"Deployment {name}"]:
-                yield f"Deployment {name}: its selector meets {own}"
-        if kind == "Service":
+                yield f"Deployment {name}: its selector meets {own or 'no pod'}"
+        if each["kind"] == "Service":
             behind = [one for one, found in labels.items() if meets({"matchLabels": each["spec"]["selector"]}, found)]
-            if not behind:
-                yield f"Service {name}: meets no pod"
-            for port in each["spec"]["ports"]:
-                if any(port["targetPort"] not in ports[one] for one in behind):
-                    yield f"Service {name}: no pod has a port {port['targetPort']}"
-        if kind == "NetworkPolicy":
-            peers = [peer for rules, way in (("ingress", "from"), ("egress", "to"))
-                     for rule in each["spec"].get(rules, ()) for peer in rule.get(way, ())]  # fmt: skip
-            mine = [peer["podSelector"] for peer in peers if "podSelector" in peer and "namespaceSelector" not in peer]
-            for selector in (each["spec"]["podSelector"], *mine):
-                if not any(meets(selector, found) for found in labels.values()):
-                    yield f"NetworkPolicy {name}: meets no pod with {selector}"
-    special = [each["spec"]["podSelector"] for each in objects
-               if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] not in EVERYWHERE]  # fmt: skip
+            wanted = {port["targetPort"] for port in each["spec"]["ports"]}
+            if not behind or any(not wanted <= ports[one] for one in behind):
+                yield f"Service {name}: no pod with its ports, of {behind}"
+
+
+def policies_meet(objects: list[Object]) -> Iterator[str]:
+    """Every network policy is of some pod and names pods that are there; every pod has one that lets it out."""
+    labels = {name: found for name, found, _ in pods(objects)}
+    policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    for policy in policies:
+        for selector in (policy["spec"]["podSelector"], *_peers(policy["spec"])):
+            if not any(meets(selector, found) for found in labels.values()):
+                yield f"NetworkPolicy {policy['metadata']['name']}: meets no pod with {selector}"
+    special = [each["spec"]["podSelector"] for each in policies if each["metadata"]["name"] not in EVERYWHERE]
     for name, found in labels.items():
         if not any(meets(selector, found) for selector in special):
             yield f"{name}: no network policy lets it out"
 
 
+def _peers(policy: Object) -> list[Object]:
+    """The pods of this namespace that a policy lets in or out."""
+    peers = [peer for rule in policy.get("ingress", ()) for peer in rule.get("from", ())]
+    peers += [peer for rule in policy.get("egress", ()) for peer in rule.get("to", ())]
+    return [peer["podSelector"] for peer in peers if "podSelector" in peer and "namespaceSelector" not in peer]
+
+
 def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
-    """Pod security `restricted`, and beyond it: a read-only root, a known user, tokens where they are needed alone."""
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-    talkers = {"callscribe-worker", "callscribe-reconciler"}
+    """Pod security `restricted`, and beyond it: a known user, and tokens where they are needed alone."""
     for name, _, pod in pods(objects):
         security = pod["securityContext"]
         if not security["runAsNonRoot"] or security["runAsUser"] != 10001:
@@ -168,17 +195,22 @@ def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
             yield f"{name}: no seccomp profile"
         if any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
             yield f"{name}: shares something of the host"
+        for volume in pod.get("volumes", ()):
+            if not (set(volume) - {"name"}) <= VOLUMES:
+                yield f"{name}: volume {volume['name']} is of a kind that restricted pods may not have"
+        if pod["automountServiceAccountToken"] != (pod["serviceAccountName"] in TALKERS):
+            yield f"{name}: token of {pod['serviceAccountName']}: {pod['automountServiceAccountToken']}"
+
+
+def containers_are_restricted(objects: list[Object]) -> Iterator[str]:
+    """The same of containers, and beyond it: a read-only root file system."""
+    for name, _, pod in pods(objects):
         for container in containers(pod):
             own = container["securityContext"]
             if own["allowPrivilegeEscalation"] or own["capabilities"] != {"drop": ["ALL"]}:
                 yield f"{name}: has privileges"
             if not own["readOnlyRootFilesystem"]:
                 yield f"{name}: its root file system can be written to"
-        for volume in pod.get("volumes", ()):
-            if not (set(volume) - {"name"}) <= allowed:
-                yield f"{name}: volume {volume['name']} is of a kind that restricted pods may not have"
-        if pod["automountServiceAccountToken"] != (pod["serviceAccountName"] in talkers):
-            yield f"{name}: token of {pod['serviceAccountName']}: {pod['automountServiceAccountToken']}"
 
 
 def everything_is_in_the_namespace(objects: list[Object]) -> Iterator[str]:
@@ -189,6 +221,6 @@ def everything_is_in_the_namespace(objects: list[Object]) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[list[Object]], Iterator[str]], ...] = (
-    images_are_pinned, quantities_parse, names_exist, selectors_meet, pods_are_restricted,
-    everything_is_in_the_namespace,
+    images_are_pinned, quantities_parse, names_exist, keys_exist, parts_of_a_pod_go_together, selectors_meet,
+    policies_meet, pods_are_restricted, containers_are_restricted, everything_is_in_the_namespace,
 )  # fmt: skip
