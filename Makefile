@@ -5,10 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
-UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 # Test files that run at a time, each in one process: many wait for servers or for children that are to die.
 WORKERS := -n 2 --dist loadfile
+# checkov pins many packages to older versions than ours.
+CHECKOV := .venv-checkov
+CHECKOV_LOCK := requirements-checkov.lock
+UV_LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock"
+UV_COMPILE := $(UV_LOCK) pyproject.toml
 
 # pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
 define pip_install
@@ -18,7 +22,7 @@ tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --disabl
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint format lock install install-dev models docs clean
+.PHONY: help demo test test-faults lint format lock install install-dev models docs work-pools checkov clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +41,7 @@ test: install-dev ## The fast test suite
 	@$(BIN)/callscribe models pull starter
 	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
 
-test-faults: install-dev ## The long tests: faults, scale, browser
+test-faults: install-dev $(CHECKOV)/.installed ## The long tests: faults, scale, browser
 	@$(BIN)/callscribe models pull starter
 	@$(BIN)/python -m pytest -m long $(WORKERS)
 
@@ -51,15 +55,22 @@ format: install-dev ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: install-dev ## Resolve the dependencies anew into the two hash-pinned locks
-	@$(BIN)/$(UV_COMPILE) --extra demo -o $(LOCK)
+lock: install-dev ## Resolve the dependencies anew into the hash-pinned locks
+	@$(BIN)/$(UV_COMPILE) --extra demo --extra kubernetes -o $(LOCK)
 	@$(BIN)/$(UV_COMPILE) --constraints $(LOCK) --extra dev -o $(DEV_LOCK)
+	@$(BIN)/$(UV_LOCK) --group pyproject.toml:checkov -o $(CHECKOV_LOCK)
 
 docs: install-dev ## Write the generated tables of the documentation anew
 	@$(BIN)/python -m flows.docs
 
+work-pools: install-dev ## Write the base job templates of k8s/ anew
+	@$(BIN)/python k8s/work_pools.py
+
+checkov: install-dev $(CHECKOV)/.installed ## Scan image and manifests for what is unsafe
+	@$(BIN)/python -m pytest -q tests/test_checkov.py
+
 clean: ## Remove the environment and what the demo keeps
-	@rm -rf $(VENV) .callscribe
+	@rm -rf $(VENV) $(CHECKOV) .callscribe
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -76,4 +87,10 @@ $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: $(DEV_LOCK) $(VENV)/.installed
 	@echo "installing the development tools"
 	@$(call pip_install,--require-hashes -r $(DEV_LOCK))
+	@touch $@
+
+$(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(BIN)/python
+	@echo "installing checkov into $(CHECKOV)"
+	@$(BIN)/python -m venv $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@
