@@ -1,8 +1,8 @@
 """A fake Kubernetes cluster in which a pod is a local process, and a harness that puts a real Prefect on it.
 
-What is real: the Prefect server, the worker and observer of prefect-kubernetes, the flow engine, every process of a pod.
-What is a fake of ours: the Kubernetes API server, scheduler, job controller and kubelet. It runs on one machine, without
-containers, for tests only.
+What is real: the Prefect server, the worker and observer of prefect-kubernetes, the flow engine, the processes of a
+pod. What is a fake of ours: the Kubernetes API server, scheduler, job controller and kubelet. It runs on one machine,
+without containers, for tests only.
 
     with (
         PrefectServer(folder / "server") as server,             # or the session's: fixture `prefect_server`
@@ -18,8 +18,8 @@ containers, for tests only.
         stack.await_state(run, "Completed")
 
 Every wait is for something that happens, with four minutes of patience; nothing sleeps. Mark such tests
-`@pytest.mark.long` and `@pytest.mark.timeout(1200)`: on two cores the server takes 10 s to start, a worker 6 s, and each
-flow run 5 s of two processors.
+`@pytest.mark.long` and `@pytest.mark.timeout(1200)`: the server's start takes 17 s of a processor, a worker's 5 s, and
+each flow run some 12 s, most of it imports. So the server is one for the session, and the worker one for a module.
 
 The cluster: `Cluster` (`cluster.py`)
 - `nodes`, `url`, `kubeconfig` (a file for KUBECONFIG), `calls` (all requests, in the words of RBAC).
@@ -40,7 +40,7 @@ Faults
 
 Prefect: `PrefectServer` (`prefect_server.py`) makes pools, deployments and runs, and reads states, logs and slots
 (`taking_slots(pool)`, `deployment_slots(deployment)`); `call(method, path, body)` asks the API for anything else.
-`PrefectStack` (`stack.py`) has the workers; `environment(name)` is for processes of one's own that use server and cluster.
+`PrefectStack` (`stack.py`) has the workers; `environment(name)` is for processes of one's own that use both.
 `postgres_server()` (`postgres.py`, fixture `prefect_server_on_postgres`) is for tests that write concurrently.
 
 What a local process cannot have
@@ -56,6 +56,6 @@ What a local process cannot have
 - A pod's first process that has no handler dies of SIGTERM; as number 1 of a container it would live on.
 - A process that clears its environment escapes the end of its pod: they are found by a marker in it.
 
-What it does not know (status 501): Jobs of several pods, several containers, restarts of containers, probes that are not
-exec, other kinds of volumes. It refuses much of what Kubernetes refuses (`validation.py`), not all.
+What it does not know (status 501): Jobs of several pods, several containers, restarts of containers, probes that are
+not exec, other kinds of volumes. It refuses much of what Kubernetes refuses (`validation.py`), not all.
 """

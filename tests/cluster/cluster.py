@@ -242,6 +242,10 @@ class Cluster:
         await self._close_door()
         await self._kubelet.close()
         await self._runner.cleanup()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
         self._raise_own_errors()
 
     def _raise_own_errors(self) -> None:

@@ -1,6 +1,6 @@
 """Small Jobs and pods for the tests of the fake cluster itself, and a plain client for its API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import httpx
 
@@ -18,7 +18,7 @@ def shell_pod(script: str, *, gpus: int = 0, container: Object | None = None, **
     return {"restartPolicy": "Never", "containers": [{**plain, **limits, **(container or {})}], **spec}
 
 
-def job(pod_spec: Object, name: str = "work", labels: Object | None = None, **spec: object) -> Object:
+def job(pod_spec: Object, name: str = "work", labels: Mapping[str, str] | None = None, **spec: object) -> Object:
     """A Job of one pod."""
     template = {"metadata": {"labels": labels or {}}, "spec": pod_spec}
     return {
@@ -37,7 +37,7 @@ def client(cluster: Cluster) -> httpx.Client:
 def start_job(cluster: Cluster, pod_spec: Object, name: str = "work", **spec: object) -> Object:
     """Create a Job through the API."""
     with client(cluster) as api:
-        response = api.post(JOBS, json=job(pod_spec, name, **spec))
+        response = api.post(JOBS, json=job(pod_spec, name, None, **spec))
         assert response.status_code == httpx.codes.CREATED, response.text
         created: Object = response.json()
         return created
