@@ -13,9 +13,10 @@ from prefect import flow, get_run_logger
 
 from flows.progress import watcher
 from tasks.dataset import DataSet
+from tasks.instead import Instead, settings_instead
 from tasks.models import Models, load_models
 from tasks.records import CopiedAudio, Outcome
-from tasks.run_job import run_job
+from tasks.run_job import require_leave, run_job
 from tasks.runs import read_head
 from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
@@ -46,7 +47,12 @@ def kept_by(check: Callable[[], None]) -> Iterator[None]:
     log_prints=False,
 )
 def transcribe_job(
-    transcripts: str, run_id: str, job: int, overrides: Overrides | None = None, budget_s: float | None = None
+    transcripts: str,
+    run_id: str,
+    job: int,
+    overrides: Overrides | None = None,
+    budget_s: float | None = None,
+    instead: Instead | None = None,
 ) -> dict[str, int]:
     """Transcribe the calls of one job and commit them to the data set; a job that was begun before goes on.
 
@@ -56,14 +62,17 @@ def transcribe_job(
         job: number of the job, from 1.
         overrides: settings by group and name that win over the environment and the settings file.
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
+        instead: run it on the `cpu`, or there with the `fallback` recogniser, instead of as it was planned; only where
+            the plan of the run allows it (`run.without_gpu`).
 
     Returns:
         how many calls had which outcome.
     """
     began = time.monotonic()
-    settings = load_settings(overrides=overrides)
+    settings = settings_instead(load_settings(overrides=overrides), instead)
     storage = open_transcripts(transcripts, settings)
     head = read_head(storage, run_id)
+    require_leave(head, instead)
     models = loaded_models(settings)
     check = _CHECK.get()
 
@@ -71,7 +80,9 @@ def transcribe_job(
         watcher().done(outcome)
         check()
 
-    counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
+    counts = run_job(
+        DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s, instead=instead
+    )
     get_run_logger().info("job %s of %s: %s", job, run_id, counts)
     return counts
 
@@ -87,4 +98,4 @@ _load_once = lru_cache(maxsize=1)(load_models)
 def loaded_models(settings: Settings) -> Models:
     """The models that settings ask for, loaded once per process."""
     watcher().stage(f"loading bundle {settings.models.bundle} on {settings.models.device}")
-    return _load_once(settings.models, settings.recognizer, settings.diarization)
+    return _load_once(settings.models, settings.recognizer, settings.diarization, settings.fallback)

@@ -171,8 +171,9 @@ def measured_rtfx(storage: Storage, settings: Settings, models: Fingerprints) ->
     except CertificateBroken:
         return settings.run.assumed_rtfx, 0
     runs = [content["result"] for content in last.values() if _is_alike(content["run"], models)]
-    # Certificates of an earlier version do not say how long workers worked.
-    measured = [result for result in runs if result["audio_s"] and result.get("worker_s")]
+    # Certificates of an earlier version do not say how long workers worked; and what was done instead of what was
+    # planned says nothing of what is planned.
+    measured = [result for result in runs if result["audio_s"] and result.get("worker_s") and not result.get("instead")]
     if not measured:
         return settings.run.assumed_rtfx, 0
     audio_s, worker_s = (sum(result[name] for result in measured) for name in ("audio_s", "worker_s"))

@@ -28,7 +28,8 @@ class RunHead:
     """The head of a run's plan: what it covers and how it is cut; no call and no word is in it.
 
     `kind` is `run` or `backfill`; `request` the digest of what a backfill was asked for. What was `quoted` before the
-    run is by the speed of earlier ones.
+    run is by the speed of earlier ones. `alternatives` are the fingerprints of what its jobs may be run with instead
+    (`tasks.instead`): nothing, unless `run.without_gpu` says so.
     """
 
     run_id: str
@@ -63,6 +64,8 @@ class RunHead:
     quoted_worker_hours: float = 0.0
     worker_hour_price: float | None = None
     currency: str = ""
+    alternatives: dict[str, str] = field(default_factory=dict)
+    fallback_minute_price: float | None = None
 
 
 def new_run_id(now: datetime | None = None) -> str:

@@ -302,6 +302,11 @@ class VadSettings(Group):
 class RecognizerSettings(Group):
     """How speech becomes words (Whisper, by faster-whisper and CTranslate2)."""
 
+    kind: Literal["whisper", "fallback"] = Field(
+        "whisper",
+        description="Who recognises: `whisper`, the bundle's model on this machine; or `fallback`, the endpoint of the "
+        "settings `fallback.*`, to which the sound of speech is then sent (docs/degradation.md).",
+    )
     beam_size: int = Field(5, ge=1, description="Beam of the decoder.")
     chunk_s: float = Field(
         28.0, ge=5, le=30, description="Longest stretch of speech that is heard in one go, in seconds."
@@ -443,6 +448,13 @@ class RunSettings(Group):
         0,
         ge=0,
         description="Calls that are fetched and decoded at a time, ahead of the models; 0: 2 on a CPU, 4 beside a GPU.",
+    )
+
+    without_gpu: Literal["wait", "cpu", "fallback"] = Field(
+        "wait",
+        description="What may become of jobs while no GPU is to be had: they `wait`; or they may be run on the `cpu`, "
+        "in int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run "
+        "allows it, and its rows say so.",
     )
 
     @model_validator(mode="after")
