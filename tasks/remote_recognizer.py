@@ -89,6 +89,7 @@ class RemoteRecognizer:
             FallbackRefused: the endpoint refuses us: it would refuse every call.
         """
         states = [_CallState() for _ in calls]
+        refusals: list[FallbackRefused] = []
         asked: list[tuple[HeardChunk, Future[Answer | None]]] = []
         with ThreadPoolExecutor(self._settings.parallel, thread_name_prefix="fallback") as pool:
             for index, speech in enumerate(calls):
@@ -97,39 +98,40 @@ class RemoteRecognizer:
                 except OSError as error:  # its sound cannot be read
                     states[index].error = error
                     continue
-                asked += [(heard, pool.submit(self._ask, heard, states[index])) for heard in chunks]
-            try:
-                for heard, future in asked:
-                    self._take(heard, future, states[heard.call])
-            except FallbackRefused:
-                pool.shutdown(cancel_futures=True)  # what has not been sent would be refused too
-                raise
+                asked += [(heard, pool.submit(self._ask, heard, states[index], refusals)) for heard in chunks]
+        if refusals:
+            raise refusals[0]
+        for heard, future in asked:
+            if (answer := future.result()) is not None:
+                _take(answer, heard, states[heard.call])
         return [_recognition(state) for state in states]
 
-    def _ask(self, heard: HeardChunk, state: _CallState) -> Answer | None:
-        """What the endpoint makes of a chunk; None where its call has failed meanwhile."""
-        if state.error is not None:
-            return None
-        samples = heard.chunk.read(heard.source.track)
-        return self._endpoint.transcribe(samples, _language(heard.hints), (*self._hot_words, *heard.hints.hot_words))
+    def _ask(self, heard: HeardChunk, state: _CallState, refusals: list[FallbackRefused]) -> Answer | None:
+        """What the endpoint makes of a chunk; None where that is of no use any more.
 
-    def _take(self, heard: HeardChunk, future: Future[Answer | None], state: _CallState) -> None:
+        Nothing is sent of a call that has failed meanwhile, and nothing at all to who has refused us.
+        """
+        if state.error is not None or refusals:
+            return None
+        hot_words = (*self._hot_words, *heard.hints.hot_words)
         try:
-            answer = future.result()
-        except FallbackRefused:
-            raise
+            return self._endpoint.transcribe(heard.chunk.read(heard.source.track), _language(heard.hints), hot_words)
+        except FallbackRefused as error:
+            refusals.append(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this call's
-            state.error = state.error or error
-            return
-        if answer is None:
-            return
-        language = _language(heard.hints) or answer.language or UNDETERMINED
-        before = heard.chunk.start
-        for segment in answer.segments:
-            words, approximate = _words(segment, heard, language, before)
-            if words:
-                before = words[-1].end
-                _keep(segment, heard, words, language, state, approximate=approximate)
+            state.error = error
+        return None
+
+
+def _take(answer: Answer, heard: HeardChunk, state: _CallState) -> None:
+    """Put what was answered of a chunk into its call."""
+    language = _language(heard.hints) or answer.language or UNDETERMINED
+    before = heard.chunk.start
+    for segment in answer.segments:
+        words, approximate = _words(segment, heard, language, before)
+        if words:
+            before = words[-1].end
+            _keep(segment, heard, words, language, state, approximate=approximate)
 
 
 def _language(hints: CallHints) -> str | None:
