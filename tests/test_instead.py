@@ -13,10 +13,12 @@ from typing import Any, cast
 import pytest
 import soundfile
 from fake_endpoint import KEY, MODEL, SPOKEN, FakeEndpoint, error, fake_endpoint
+from small_month import MONTH, SmallMonth, assert_certified, fill, without_prefect
 from sounds import ARCHIVE
 from stand_ins import BUNDLE, StandInRecognizer, build_bundle, stand_in_models, tone, wav
 from test_runs import _summary
 
+from flows.check import run_checks
 from flows.job import transcribe_job
 from tasks.certificates import certify
 from tasks.certified_runs import read_runs
@@ -38,7 +40,6 @@ from tasks.settings import Settings, load_settings
 from tasks.storage import Storage, open_storage
 from tasks.verify import verify
 
-MONTH = "2026-10"
 ELSEWHERE = {"url": "https://speech.example.com/v1", "model": "listener", "allowed_hosts": ["speech.example.com"]}
 MARK = "openai:speech.example.com/listener"
 FIRST_WORD = SPOKEN.split(",")[0]
@@ -308,6 +309,33 @@ def test_numbers_for_people() -> None:
     assert _summary(outcomes={"failed": 2}).to_json()["fallback_rate"] is None
 
 
+class Refusing(StandInRecognizer):
+    """An endpoint that has just changed its mind."""
+
+    def recognize(self, calls: Any) -> Any:  # noqa: ANN401  # those of the stand-in
+        """Refuse."""
+        del calls
+        raise FallbackRefused("no")
+
+
+def test_leave_that_is_given_later(tmp_path: Path) -> None:
+    """A run that stopped is planned anew when it is started again with leave: the old plan gives none."""
+    for name in ("archive", "transcripts"):
+        (tmp_path / name).mkdir()
+    build_bundle(tmp_path / "models")
+    month = SmallMonth((tmp_path / "archive").as_uri(), (tmp_path / "transcripts").as_uri(), tmp_path / "models")
+    fill(open_storage(month.archive))
+    with without_prefect(stand_in_models(month.bundles, Refusing())), pytest.raises(FallbackRefused):
+        month.run()
+    (before,) = [info.key for info in month.storage.list("_runs/") if info.key.endswith("/plan.json")]
+    with without_prefect(stand_in_models(month.bundles)):
+        summary = month.run(run={"without_gpu": "cpu"})
+    assert summary.run_id not in before
+    assert ["cpu"] == list(read_head(month.storage, summary.run_id).alternatives)
+    assert {} == summary.instead
+    assert_certified(month, summary)
+
+
 # ------------------------------------------------------------------------------------------- a job as it is
 
 
@@ -402,15 +430,24 @@ def test_an_endpoint_that_refuses_stops_the_job(real: Place, server: FakeEndpoin
     assert (0.0, [], 2) == (server.heard_s, real.rows(), len(read_job(real.storage, head.run_id, 1)))
 
 
+def test_check(real: Place, server: FakeEndpoint) -> None:
+    """`callscribe check` proves the endpoint where it may be used, and says nothing of it where it may not."""
+    more = {"models": {"bundle": "starter", "device": "cpu"}, "fallback": server.values()}
+    found = {one.name: one for one in run_checks(real.settings(**more))}
+    assert "fallback" not in found
+    allowed = real.settings(run={"without_gpu": "fallback"}, **more)
+    (one,) = [result for result in run_checks(allowed) if result.name == "fallback"]
+    assert (f"openai:127.0.0.1/{MODEL} has transcribed two seconds of silence", None) == (one.text, one.error)
+    server.always = lambda _: error(404, "no such model")
+    (one,) = [result for result in run_checks(allowed) if result.name == "fallback"]
+    assert isinstance(one.error, FallbackRefused)
+    assert "404 Not Found: no such model" in one.text
+
+
 def test_an_endpoint_that_refuses_later_keeps_what_is_done(place: Place) -> None:
     """A job that stops has committed what it finished; the rest is not failed."""
     settings = _settings(place, "fallback")
     head = place.plan(settings)
-
-    class Refusing(StandInRecognizer):
-        def recognize(self, calls: Any) -> Any:  # noqa: ANN401  # those of the stand-in
-            del calls
-            raise FallbackRefused("no")
 
     with pytest.raises(FallbackRefused):
         _run(place, head, settings, "fallback", Refusing())
