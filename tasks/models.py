@@ -80,18 +80,14 @@ def load_models(
         FallbackRefused: the fallback recogniser was asked for, and does not answer as it must.
         SettingsError: … or sound may not be sent there.
     """
+    remote = RemoteRecognizer(fallback or FallbackSettings(), recognizer) if recognizer.kind == "fallback" else None
     bundle = open_bundle(settings.folder, settings.bundle)
     device = open_device(settings.device, settings.compute_type)
+    if remote:
+        device = replace(device, compute_type="")  # in which type it computes, nobody knows
     try:
-        if recognizer.kind == "fallback":
-            remote = RemoteRecognizer(fallback or FallbackSettings(), recognizer)
-            # In which type it computes, nobody knows.
-            device = replace(device, compute_type="")
-            models = Models(bundle, device, remote, load_diarizer(bundle, device, diarization))
-        else:
-            models = Models(
-                bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
-            )
+        found = remote or load_recognizer(bundle, device, recognizer)
+        models = Models(bundle, device, found, load_diarizer(bundle, device, diarization))
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         if is_out_of_memory(error):
             message = f"{device.name} ({device.torch_name}) has no memory for bundle {bundle.name!r}: {error}"
