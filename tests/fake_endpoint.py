@@ -6,6 +6,7 @@ sound evenly.
 
 import io
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,8 +140,10 @@ def error(status: int, message: str = "no", **headers: str) -> Reply:
 
 
 @contextmanager
-def fake_endpoint(always: Answer | None = None, script: Sequence[Reply] = ()) -> Iterator[FakeEndpoint]:
-    """A server for the length of the block."""
+def fake_endpoint(
+    always: Answer | None = None, script: Sequence[Reply] = (), certificate: Path | None = None
+) -> Iterator[FakeEndpoint]:
+    """A server for the length of the block; over TLS with a certificate, whose file holds its key too."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -164,7 +168,12 @@ def fake_endpoint(always: Answer | None = None, script: Sequence[Reply] = ()) ->
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    endpoint = FakeEndpoint(f"http://127.0.0.1:{server.server_port}/v1", always or says(), list(script))
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if certificate else "http"
+    endpoint = FakeEndpoint(f"{scheme}://127.0.0.1:{server.server_port}/v1", always or says(), list(script))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

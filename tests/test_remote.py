@@ -2,10 +2,16 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from fake_endpoint import KEY, MODEL, SPOKEN, FakeEndpoint, Reply, error, fake_endpoint, says, verbose_json
 from sounds import noise, sine
 
@@ -199,6 +205,42 @@ def test_proxies_of_the_environment_are_not_used(server: FakeEndpoint, monkeypat
         monkeypatch.delenv("no_proxy", raising=False)
         assert Endpoint(server.settings()).transcribe(SOUND).segments
         assert [] == proxy.requests
+
+
+def test_the_certificate_of_the_server_is_checked(tmp_path: Path) -> None:
+    """One that nobody known has signed hears nothing; one of an authority that settings name does."""
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(_certificate("127.0.0.1"))
+    with fake_endpoint(certificate=file) as server:
+        with pytest.raises(FallbackUnavailable, match=r"did not answer in one try \(SSLError\)"):
+            Endpoint(server.settings(max_attempts=1)).transcribe(SOUND)
+        assert [] == server.requests
+        assert Endpoint(server.settings(ca_bundle=str(file))).transcribe(SOUND).segments
+    other = tmp_path / "other.pem"
+    other.write_bytes(_certificate("127.0.0.2"))
+    with fake_endpoint(certificate=other) as server:
+        with pytest.raises(FallbackUnavailable, match="SSLError"):
+            Endpoint(server.settings(max_attempts=1, ca_bundle=str(other))).transcribe(SOUND)
+        assert [] == server.requests
+
+
+def _certificate(address: str) -> bytes:
+    """A certificate for an address, which has signed itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return made.public_bytes(serialization.Encoding.PEM) + plain
 
 
 def test_nothing_of_it_is_logged(server: FakeEndpoint, caplog: pytest.LogCaptureFixture) -> None:
