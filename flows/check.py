@@ -11,6 +11,7 @@ from tasks.certificates import package_versions
 from tasks.dataset import DataSet
 from tasks.devices import open_device
 from tasks.errors import StorageUnavailable, UsageError
+from tasks.remote import Endpoint
 from tasks.settings import Settings
 from tasks.storage import open_storage
 
@@ -33,6 +34,8 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
     )
     yield _checked("device", lambda: _device(settings))
     yield _checked("models", lambda: _models(settings))
+    if settings.recognizer.kind == "fallback" or settings.run.without_gpu == "fallback":
+        yield _checked("fallback", lambda: _fallback(settings))
     if settings.archive.uri:
         yield _checked("archive", lambda: _archive(settings, str(settings.archive.uri)))
     if settings.transcripts.uri:
@@ -56,6 +59,12 @@ def _device(settings: Settings) -> str:
 def _models(settings: Settings) -> str:
     bundle = open_bundle(settings.models.folder, settings.models.bundle)
     return f"{bundle.name} is whole, digest {bundle.digest[:16]}, in {bundle.folder}"
+
+
+def _fallback(settings: Settings) -> str:
+    endpoint = Endpoint(settings.fallback)
+    endpoint.prove()
+    return f"{endpoint.address.mark} has transcribed two seconds of silence"
 
 
 def _archive(settings: Settings, uri: str) -> str:

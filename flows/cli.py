@@ -95,7 +95,7 @@ def transcribe(
         out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with errors.status("loading models"):
-        models = load_models(settings.models, settings.recognizer, settings.diarization)
+        models = load_models(settings.models, settings.recognizer, settings.diarization, settings.fallback)
     with errors.status("transcribing") as status:
         results = transcribe_files(calls, models, settings)
         for number, (call, rows) in enumerate(zip(calls, results, strict=True), start=1):

@@ -18,11 +18,12 @@ from tasks.dataset import DataSet
 from tasks.device_report import device_report
 from tasks.errors import DeviceError, UsageError
 from tasks.heartbeat import HEART
+from tasks.instead import Instead, settings_instead
 from tasks.models import Models, load_models
 from tasks.pace import note_slow
 from tasks.records import CopiedAudio, Outcome
 from tasks.refusals import note_refusal
-from tasks.run_job import run_job
+from tasks.run_job import require_leave, run_job
 from tasks.runs import read_head
 from tasks.settings import Settings, Whereabouts, load_settings, whereabouts
 from tasks.storage import Storage, open_storage
@@ -55,7 +56,12 @@ def kept_by(check: Callable[[], None]) -> Iterator[None]:
     log_prints=False,
 )
 def transcribe_job(
-    transcripts: str, run_id: str, job: int, overrides: Overrides | None = None, budget_s: float | None = None
+    transcripts: str,
+    run_id: str,
+    job: int,
+    overrides: Overrides | None = None,
+    budget_s: float | None = None,
+    instead: Instead | None = None,
 ) -> dict[str, int] | State[Any]:
     """Transcribe the calls of one job and commit them to the data set; a job that was begun before goes on.
 
@@ -65,6 +71,8 @@ def transcribe_job(
         job: number of the job, from 1.
         overrides: settings by group and name that win over the environment and the settings file.
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
+        instead: run it on the `cpu`, or there with the `fallback` recogniser, instead of as it was planned; only where
+            the plan of the run allows it (`run.without_gpu`).
 
     Returns:
         how many calls had which outcome. Where something around the calls is wrong, the flow run ends as `Failed`, in
@@ -75,7 +83,7 @@ def transcribe_job(
         UsageError: that, to whoever calls the flow in the same process.
     """
     try:
-        return _transcribe_job(transcripts, run_id, job, overrides, budget_s)
+        return _transcribe_job(transcripts, run_id, job, overrides, budget_s, instead)
     except UsageError as error:
         if FlowRunContext.get() is None:
             raise  # as a plain function
@@ -89,13 +97,19 @@ def state_name(error: UsageError) -> str:
 
 
 def _transcribe_job(
-    transcripts: str, run_id: str, job: int, overrides: Overrides | None, budget_s: float | None
+    transcripts: str,
+    run_id: str,
+    job: int,
+    overrides: Overrides | None,
+    budget_s: float | None,
+    instead: Instead | None,
 ) -> dict[str, int]:
     began = time.monotonic()
-    settings = load_settings(overrides=overrides)
+    settings = settings_instead(load_settings(overrides=overrides), instead)
     HEART.shown_in(settings.run.heartbeat_file)
     storage = open_transcripts(transcripts, settings)
     head = read_head(storage, run_id)
+    require_leave(head, instead)
     where, device, log, check = whereabouts(), settings.models.device, get_run_logger(), _CHECK.get()
 
     def done(outcome: Outcome | CopiedAudio) -> None:
@@ -112,7 +126,10 @@ def _transcribe_job(
         models = loaded_models(settings)
         HEART.beat()
         at_work = True
-        counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s, slow=slow)
+        counts = run_job(
+            DataSet(storage), head, job, models, settings, done,
+            began=began, budget_s=budget_s, slow=slow, instead=instead,
+        )  # fmt: skip
     except DeviceError as error:
         seen = _seen(error, where, device)
         note_refusal(storage, run_id, job, where.node, device, seen, at_work=at_work)
@@ -139,4 +156,4 @@ _load_once = lru_cache(maxsize=1)(load_models)
 def loaded_models(settings: Settings) -> Models:
     """The models that settings ask for, loaded once per process."""
     watcher().stage(f"loading bundle {settings.models.bundle} on {settings.models.device}")
-    return _load_once(settings.models, settings.recognizer, settings.diarization)
+    return _load_once(settings.models, settings.recognizer, settings.diarization, settings.fallback)

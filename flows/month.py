@@ -137,8 +137,8 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
     models = fingerprints_of(place.settings)
     request = selection.digest if selection else ""
     left = find_head(data.storage, active.run_id) if active.adopted else None
-    asked = (models.without_hints, place.source.uri, request)
-    if left is not None and (left.settings_fingerprint, left.archive, left.request) == asked:
+    asked = (models.without_hints, place.source.uri, request, models.alternatives)
+    if left is not None and (left.settings_fingerprint, left.archive, left.request, left.alternatives) == asked:
         watcher().note(
             f"going on with {left.kind} {left.run_id}, which was left unfinished; what has come to the archive since "
             f"{left.created_at} is for the next run"

@@ -120,6 +120,7 @@ _COLUMNS: dict[str, tuple[str, Read]] = {
     "reasons": ("content.run.reasons", _map(_count)),
     "estimated_hours": ("content.run.estimated_hours", _number),
     "errors": ("content.result.errors", _map(_count)),
+    "instead": ("content.result.instead", _map(_count)),
     "accounted": ("content.result.accounted", _flag),
     "audio_s": ("content.result.audio_s", _number),
     "wall_s": ("content.result.wall_s", _number),

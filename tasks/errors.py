@@ -22,6 +22,8 @@
     │       ├── StorageUnavailable  storage_unavailable: time-outs, 5xx, slow-downs after all retries
     │       ├── DecoderTimeout      decoder_timeout: decoding took too long: the bytes, or a machine that is too busy
     │       ├── ScratchFull         scratch_full: no room on the scratch disk for the decoded call
+    │       ├── FallbackUnavailable fallback_unavailable: the fallback recogniser did not answer, or not well
+    │       ├── FallbackRejected    fallback_rejected: the fallback recogniser does not take this call's sound
     │       └── ProcessingError     processing_error: a model or a library raised on this call
     ├── PreconditionFailed      a conditional write met another version: read again and decide
     └── UsageError              something around the calls is wrong: stops the run with one message
@@ -29,6 +31,7 @@
         ├── StorageRefused          missing bucket, wrong keys, unreachable endpoint, no conditional writes
         ├── BundleError             a model bundle is missing, incomplete or altered
         ├── DeviceError             the asked-for device cannot run the models
+        ├── FallbackRefused         the fallback recogniser refuses us, or gives no times of words
         ├── DecoderUnavailable      the decoder's process does not start
         ├── RunIncomplete           a run ended with objects that it cannot account for
         ├── CertificateBroken       a certificate is missing or altered
@@ -201,6 +204,20 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
+class FallbackUnavailable(TransientError):
+    """The fallback recogniser did not answer, or not well, after all tries; it does not count against the call."""
+
+    code = "fallback_unavailable"
+    counts = False
+
+
+class FallbackRejected(TransientError):
+    """The fallback recogniser does not take the call's sound; that says nothing of what our own makes of it."""
+
+    code = "fallback_rejected"
+    counts = False
+
+
 class ProcessingError(TransientError):
     """A model or a library raised on this call."""
 
@@ -237,6 +254,12 @@ class DeviceError(UsageError):
     """The asked-for device cannot run the models."""
 
     exit_code = 6
+
+
+class FallbackRefused(UsageError):
+    """The fallback recogniser refuses us: wrong key, address or model, a redirect, no times of words."""
+
+    exit_code = 12
 
 
 class DecoderUnavailable(UsageError):

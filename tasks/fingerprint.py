@@ -6,14 +6,18 @@ import hashlib
 import json
 from datetime import UTC
 
+from tasks.fallback_settings import address_of
 from tasks.records import CallHints, Provenance
 from tasks.settings import Settings
 
 # Raise by hand when the code may give another transcript from the same audio and settings.
 STAGES_VERSION = 7
 RECOGNIZER_KIND = "faster-whisper"
+WHISPER = "whisper"
 # Settings of the recogniser that change its speed alone.
 SPEED_SETTINGS = frozenset({"cpu_threads", "batch_size", "feature_threads"})
+# Settings of the fallback recogniser that change what it makes of a call.
+_FALLBACK_SETTINGS = {"chunk_s", "max_upload_bytes", "word_times"}
 
 
 def fingerprint(
@@ -26,7 +30,7 @@ def fingerprint(
     Args:
         settings: how calls are processed.
         bundle_digest: digest of the model bundle.
-        compute_type: number format that the recogniser computes in.
+        compute_type: number format that the recogniser computes in; empty where nobody knows, as of the fallback.
         hints: what is known of the call.
         calibration: digest of the calibration of word probabilities (`Calibration.digest`); empty without.
 
@@ -36,14 +40,14 @@ def fingerprint(
     parts = {
         "stages": STAGES_VERSION,
         "bundle": bundle_digest,
-        "kind": RECOGNIZER_KIND,
+        **_kind(settings),
         "compute_type": compute_type,
         "raw": settings.archive.model_dump(
             mode="json", include={"raw_encoding", "raw_sampling_rate", "raw_channels", "raw_extensions"}
         ),
         "audio": settings.audio.model_dump(mode="json", exclude=_unused(settings)),
         "vad": settings.vad.model_dump(mode="json"),
-        "recognizer": settings.recognizer.model_dump(mode="json", exclude=set(SPEED_SETTINGS)),
+        "recognizer": settings.recognizer.model_dump(mode="json", exclude={"kind", *SPEED_SETTINGS}),
         "calibration": calibration,
         "diarization": settings.diarization.model_dump(mode="json"),
         "utterances": settings.utterances.model_dump(mode="json"),
@@ -56,6 +60,19 @@ def fingerprint(
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def recognizer_mark(settings: Settings) -> str:
+    """Who recognises under these settings, as rows name it: `whisper`, or `openai:HOST/MODEL`."""
+    return WHISPER if settings.recognizer.kind == "whisper" else address_of(settings.fallback).mark
+
+
+def _kind(settings: Settings) -> dict[str, object]:
+    """The kind of recogniser, and of the fallback where it is and how it is asked."""
+    if settings.recognizer.kind == "whisper":
+        return {"kind": RECOGNIZER_KIND}
+    how = settings.fallback.model_dump(mode="json", include=_FALLBACK_SETTINGS)
+    return {"kind": recognizer_mark(settings), "fallback": how}
 
 
 def _unused(settings: Settings) -> set[str]:

@@ -59,6 +59,7 @@ class JobRecord:
     """
 
     def __init__(self, storage: Storage, run_id: str, job: int, began: float | None = None) -> None:
+        self.number = job
         self._storage = storage
         self._run = f"_runs/{run_id}"
         self._name = f"job-{job:04d}"

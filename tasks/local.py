@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.errors import ObjectVanished, SettingsError
-from tasks.fingerprint import fingerprint
+from tasks.fingerprint import fingerprint, recognizer_mark
 from tasks.models import Models
 from tasks.pipeline import process
 from tasks.records import CallHints, CallRef, CopiedAudio, PlannedCall, Provenance
@@ -69,6 +69,7 @@ def transcribe_files(calls: Sequence[CallRef], models: Models, settings: Setting
             ),
             attempt=1,
             transcribed_at=datetime.now(UTC),
+            recognizer=recognizer_mark(settings),
         )
         yield rows_of(outcome, provenance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from threading import Thread
 
@@ -23,8 +23,10 @@ from tasks.devices import (
     usable_cores,
 )
 from tasks.diarize import Diarizer, load_diarizer
-from tasks.errors import BundleError, DeviceError
+from tasks.errors import BundleError, DeviceError, SettingsError
+from tasks.fallback_settings import FallbackSettings
 from tasks.recognize import Recognizer
+from tasks.remote_recognizer import RemoteRecognizer
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 from tasks.whisper import WHOLE_WINDOW_S, Whisper
 
@@ -43,23 +45,50 @@ class Models:
 
     bundle: Bundle
     device: Device
-    recognizer: Recognizer
+    recognizer: Recognizer | RemoteRecognizer
     diarizer: Diarizer
 
+    @property
+    def whisper(self) -> Recognizer:
+        """The recogniser, where it is a model on this machine.
 
-def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diarization: DiarizationSettings) -> Models:
+        Raises:
+            SettingsError: it is the fallback.
+        """
+        if isinstance(self.recognizer, RemoteRecognizer):
+            message = "this needs a recogniser on this machine, and recognizer.kind is fallback"
+            raise SettingsError(message)
+        return self.recognizer
+
+
+def load_models(
+    settings: ModelSettings,
+    recognizer: RecognizerSettings,
+    diarization: DiarizationSettings,
+    fallback: FallbackSettings | None = None,
+) -> Models:
     """Check the bundle, prove the device, and load the models, in this order.
+
+    Args:
+        settings: of the bundle and the device.
+        recognizer: of the recogniser, and of which kind it is.
+        diarization: of the diarizer.
+        fallback: where the fallback recogniser is; then that model alone is not loaded.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
         DeviceError: the device cannot run it.
+        FallbackRefused: the fallback recogniser was asked for, and does not answer as it must.
+        SettingsError: … or sound may not be sent there.
     """
+    remote = RemoteRecognizer(fallback or FallbackSettings(), recognizer) if recognizer.kind == "fallback" else None
     bundle = open_bundle(settings.folder, settings.bundle)
     device = open_device(settings.device, settings.compute_type)
+    if remote:
+        device = replace(device, compute_type="")  # in which type it computes, nobody knows
     try:
-        models = Models(
-            bundle, device, load_recognizer(bundle, device, recognizer), load_diarizer(bundle, device, diarization)
-        )
+        found = remote or load_recognizer(bundle, device, recognizer)
+        models = Models(bundle, device, found, load_diarizer(bundle, device, diarization))
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         if is_out_of_memory(error):
             message = f"{device.name} ({device.torch_name}) has no memory for bundle {bundle.name!r}: {error}"
@@ -134,9 +163,9 @@ def fit_batches(models: Models, settings: RecognizerSettings, layer: DeviceLayer
 
     To be called once all models are loaded and have run.
     """
-    if models.device.kind == "cpu" or settings.batch_size:
+    if models.device.kind == "cpu" or settings.batch_size or settings.kind == "fallback":
         return
-    dimension = models.recognizer.dimension()
+    dimension = models.whisper.dimension()
     layers = DECODER_LAYERS.get(dimension, max(DECODER_LAYERS.values()))
     each = chunk_bytes(dimension, layers, beam_size=settings.beam_size, float_bytes=models.device.float_bytes)
-    models.recognizer.batches.size = automatic_batch_size(models.device, each, layer)
+    models.whisper.batches.size = automatic_batch_size(models.device, each, layer)

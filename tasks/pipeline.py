@@ -272,13 +272,16 @@ def _transcribe(attempt: Attempt, models: Models, queue: DiarizationQueue, setti
 def _translated(
     utterances: tuple[Utterance, ...], attempt: Attempt, models: Models, settings: Settings
 ) -> tuple[Utterance, ...]:
-    """Utterances with translations, where these are asked for; what cannot be translated has none."""
+    """Utterances with translations, where these are asked for; what cannot be translated has none.
+
+    The fallback recogniser translates nothing: what has it for its recogniser has no translation.
+    """
     asked = [item for item in utterances if wanted(item.language, settings.recognizer.translate)]
-    if not asked:
+    if not asked or settings.recognizer.kind == "fallback":
         return utterances
     tracks = dict(zip(attempt.sound.source_channels, attempt.heard, strict=True))
     hints = attempt.planned.call.hints
     spoken = [Spoken(tracks[item.channel], Region(item.start, item.end), str(item.language), hints) for item in asked]
-    found = translate(models.recognizer, spoken, settings.recognizer.chunk_s)
+    found = translate(models.whisper, spoken, settings.recognizer.chunk_s)
     texts = dict(zip((item.index for item in asked), found, strict=True))
     return tuple(replace(item, translation=texts.get(item.index)) for item in utterances)

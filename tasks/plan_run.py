@@ -108,6 +108,8 @@ def plan_run(
             quoted_worker_hours=round(hours / rtfx, 4),
             worker_hour_price=settings.run.worker_hour_price,
             currency=settings.run.currency,
+            alternatives=dict(models.alternatives),
+            fallback_minute_price=settings.fallback.minute_price,
         )
     _name_unplanned(data, head, counts, listed.unmatched)
     write_head(data.storage, head)

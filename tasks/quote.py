@@ -189,8 +189,9 @@ def _measured(storage: Storage, models: Fingerprints) -> list[Mapping[str, Any]]
     except CertificateBroken:
         return []
     runs = [content["result"] for content in last.values() if _is_alike(content["run"], models)]
-    # Certificates of an earlier version do not say how long workers worked.
-    return [result for result in runs if result["audio_s"] and result.get("worker_s")]
+    # Certificates of an earlier version do not say how long workers worked; and what was done instead of what was
+    # planned says nothing of what is planned.
+    return [result for result in runs if result["audio_s"] and result.get("worker_s") and not result.get("instead")]
 
 
 def _rtfx(results: Sequence[Mapping[str, Any]]) -> float:

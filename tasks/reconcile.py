@@ -29,6 +29,8 @@ RECONCILED_COLUMNS = (
     "last_attempt_run_id",
     "last_attempt_error_code",
     "device",
+    "instead",
+    "speech_s",
 )
 
 
@@ -59,6 +61,9 @@ class RunSummary:
         slow_jobs: jobs that went slower than their device is known to.
         recognition: how the calls that this run transcribed or found silent were recognised, by the names of
             `RecognitionCounts`.
+        instead: of the calls that this run transcribed or found silent, those that were done otherwise than planned:
+            how many on the `cpu`, how many by the `fallback`, which heard `fallback_s` seconds of speech, at
+            `fallback_minute_price` a minute where that is known.
     """
 
     run_id: str
@@ -86,6 +91,18 @@ class RunSummary:
     currency: str = ""
     devices: dict[str, float] = field(default_factory=dict)
     slow_jobs: int = 0
+    instead: dict[str, int] = field(default_factory=dict)
+    fallback_s: float = 0.0
+    fallback_minute_price: float | None = None
+
+    @property
+    def done(self) -> int:
+        """Calls that this run transcribed or found silent."""
+        return sum(self.outcomes.values()) - self.failed
+
+    def share_instead(self, way: str) -> float | None:
+        """The share of those that was done so, 0 to 1; None where there are none."""
+        return self.instead.get(way, 0) / self.done if self.done else None
 
     @property
     def failed(self) -> int:
@@ -105,8 +122,8 @@ class RunSummary:
         return self.errors.get("ambiguous_call_id", 0)
 
     def to_json(self) -> dict[str, Any]:
-        """As a plain dict, with the verdict."""
-        return {**asdict(self), "accounted": self.accounted}
+        """As a plain dict, with the verdict, and the share of the calls that the fallback recogniser did."""
+        return {**asdict(self), "accounted": self.accounted, "fallback_rate": self.share_instead("fallback")}
 
 
 _RECOGNITION_TITLES = {
@@ -134,6 +151,8 @@ class _Tally:
     audio_s: float = 0.0
     devices: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
+    instead: Counter[str] = field(default_factory=Counter)
+    fallback_s: float = 0.0
 
     def fail(self, code: str) -> None:
         """Count a failed call."""
@@ -157,6 +176,9 @@ class _Tally:
             self.audio_s += row["duration_s"] or 0.0
             self.devices[row["device"]] += row["duration_s"] or 0.0
             self.recognition += RecognitionCounts(**(row["recognition"] or {}))
+            if (way := row["instead"]) is not None:
+                self.instead[way] += 1
+                self.fallback_s += (row["speech_s"] or 0.0) if way == "fallback" else 0.0
         elif row["last_attempt_run_id"] == run_id:
             self.fail(row["last_attempt_error_code"])
         elif _is_copied(row, planned):
@@ -241,6 +263,9 @@ def reconcile(
         recognition=asdict(tally.recognition),
         devices={name: round(audio_s, 3) for name, audio_s in sorted(tally.devices.items())},
         slow_jobs=slow_jobs,
+        instead=dict(sorted(tally.instead.items())),
+        fallback_s=round(tally.fallback_s, 3),
+        fallback_minute_price=head.fallback_minute_price,
     )
 
 
@@ -269,6 +294,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("missing", f"{summary.missing:,}"),
         ("removed from the archive, kept", f"{summary.removed:,}"),
         ("under other settings", f"{summary.other_fingerprints:,}"),
+        *_instead_rows(summary),
         *((title, f"{summary.recognition.get(name, 0):,}") for name, title in _RECOGNITION_TITLES.items()),
         ("audio", f"{summary.audio_s / 3600:.2f} h"),
         ("time", f"{summary.wall_s:.0f} s"),
@@ -285,6 +311,20 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     rows.append(("every object accounted for", "yes" if summary.accounted else "NO"))
     always = {"objects listed", "nothing to do", "missing"}
     return [row for row in rows if row[0] in always or row[1] != "0"]
+
+
+def _instead_rows(summary: RunSummary) -> list[tuple[str, str]]:
+    """What was done otherwise than planned, and what of the calls that is."""
+    titles = {"cpu": "on the CPU instead", "fallback": "by the fallback recogniser instead"}
+    rows = [
+        (titles.get(way, way), f"{count:,} ({100 * (summary.share_instead(way) or 0.0):.1f} % of the calls done)")
+        for way, count in summary.instead.items()
+    ]
+    if "fallback" in summary.instead:
+        price, minutes = summary.fallback_minute_price, summary.fallback_s / 60
+        cost = f", {minutes * price:,.2f} {summary.currency}".rstrip() if price is not None else ""
+        rows.append(("  speech that it was sent", f"{_span(summary.fallback_s)}{cost}"))
+    return rows
 
 
 def _span(seconds: float) -> str:

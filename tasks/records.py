@@ -541,7 +541,11 @@ class CopiedAudio:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a row says of where it comes from; the same for every call of a job but `attempt` and `fingerprint`."""
+    """What a row says of where it comes from; the same for every call of a job but `attempt` and `fingerprint`.
+
+    `recognizer` is `whisper`, or `openai:HOST/MODEL`; `instead` says what the job was run with instead of what was
+    planned, `cpu` or `fallback`. `compute_type` is empty where nobody knows it.
+    """
 
     run_id: str
     job: int
@@ -553,3 +557,5 @@ class Provenance:
     attempt: int
     transcribed_at: datetime
     driver_version: str | None = None
+    recognizer: str = "whisper"
+    instead: str | None = None

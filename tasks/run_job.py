@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import islice, takewhile
 from pathlib import Path
+from typing import get_args
 
 from tasks.budget import Allowance
 from tasks.dataset import Change, DataSet
@@ -24,14 +25,16 @@ from tasks.errors import (
     StorageRefused,
     UsageError,
 )
-from tasks.fingerprint import fingerprint
+from tasks.fingerprint import fingerprint, recognizer_mark
 from tasks.heartbeat import HEART
+from tasks.instead import Instead, settings_instead
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
 from tasks.models import Models
 from tasks.pace import Pace, expected_rtfx
 from tasks.pipeline import Fetch, process
 from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import CallRows, rows_of
+from tasks.run_models import Fingerprints, fingerprints_with
 from tasks.runs import RunHead, read_job
 from tasks.schemas import Row
 from tasks.settings import Settings
@@ -62,6 +65,7 @@ def run_job(
     began: float | None = None,
     budget_s: float | None = None,
     slow: Callable[[float, float], None] = lambda _rtfx, _expected: None,
+    instead: Instead | None = None,
 ) -> dict[str, int]:
     """Transcribe the calls of a job that nobody has finished yet, and commit them.
 
@@ -80,6 +84,7 @@ def run_job(
         began: when this process began to work on the job, on the monotonic clock, where loading models came before.
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
         slow: told, once, that this process is slower than its device is known to be: its RTFx, and what was expected.
+        instead: what `models` and `settings` are instead of those of the plan, where its run allows that.
 
     Returns:
         how many calls of the job have which outcome, those of earlier attempts included.
@@ -90,7 +95,7 @@ def run_job(
         SettingsError: the models or settings are not those that the run was planned with.
         UsageError: something around the calls is wrong; what was finished is committed.
     """
-    require_same_settings(head, models, settings)
+    require_same_settings(head, models, settings, instead)
     record = JobRecord(data.storage, head.run_id, number, began)
     if (counts := record.counts()) is not None:
         record.forget()  # a process may have died before it did
@@ -111,7 +116,7 @@ def run_job(
         done(outcome)
         pace.count(outcome)
 
-    job = _Job(data, head, number, models, settings, record, left, finished, transcribe, allowance)
+    job = _Job(data, head, models, settings, record, left, finished, transcribe, allowance, instead)
     counts = job.run(work)
     record.end(counts)
     return counts
@@ -124,7 +129,6 @@ class _Job:
         self,
         data: DataSet,
         head: RunHead,
-        number: int,
         models: Models,
         settings: Settings,
         record: JobRecord,
@@ -132,10 +136,11 @@ class _Job:
         done: Done,
         transcribe: Transcribe,
         allowance: Allowance,
+        instead: Instead | None,
     ) -> None:
         self._data = data
         self._head = head
-        self._number = number
+        self._number = record.number
         self._models = models
         self._settings = settings
         self._record = record
@@ -144,6 +149,7 @@ class _Job:
         self._done = done
         self._transcribe = transcribe
         self._allowance = allowance
+        self._instead = instead
         self._counts: Counter[str] = Counter()
         self._pending: defaultdict[int, list[Change]] = defaultdict(list)
         self._unsaved: list[CallRows] = []
@@ -245,9 +251,24 @@ class _Job:
         return {planned.call.call_id: found[planned.call.call_id] for planned in work if planned.call.call_id in found}
 
     def _is_of(self, row: Row, planned: PlannedCall) -> bool:
-        """Whether a row of a checkpoint is of these bytes, under these settings."""
-        wanted = fingerprint_of(self._settings, self._models, planned.call.hints)
-        return (row["audio_etag"], row["fingerprint"]) == (planned.call.etag, wanted)
+        """Whether a row of a checkpoint is of these bytes, under the settings of its run.
+
+        Those of the plan, or what it allows instead: an earlier attempt at the job may have been run otherwise.
+        """
+        hints = planned.call.hints
+        wanted = {fingerprint_of(self._settings, self._models, hints), planned.fingerprint}
+        wanted |= {way.of(hints) for way in self._ways}
+        return bool(row["audio_etag"] == planned.call.etag and row["fingerprint"] in wanted)
+
+    @cached_property
+    def _ways(self) -> list[Fingerprints]:
+        """In which other ways the plan allows calls to be transcribed, as far as settings are still those."""
+        ways = {
+            allowed: fingerprints_with(settings_instead(self._settings, way), self._models.bundle)
+            for way in get_args(Instead)
+            if (allowed := self._head.alternatives.get(way)) and self._instead is None
+        }
+        return [found for allowed, found in ways.items() if found.without_hints == allowed]
 
     def _changes(self, rest: Sequence[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
         """What becomes of each call: first of those that may have killed a process, each alone, then of all others."""
@@ -339,6 +360,8 @@ class _Job:
                 fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
                 attempt=planned.attempt,
                 transcribed_at=datetime.now(UTC),
+                recognizer=recognizer_mark(self._settings),
+                instead=self._instead,
             ),
         )
 
@@ -366,18 +389,35 @@ def fingerprint_of(settings: Settings, models: Models, hints: CallHints) -> str:
     return fingerprint(settings, models.bundle.digest, models.device.compute_type, hints, calibration=calibration)
 
 
-def require_same_settings(head: RunHead, models: Models, settings: Settings) -> None:
-    """A run is made with one bundle and one set of settings throughout.
+def require_leave(head: RunHead, instead: Instead | None) -> None:
+    """Nothing is used instead of what was planned, unless the plan allows it: said before models are loaded.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    if instead is not None and instead not in head.alternatives:
+        message = (
+            f"run {head.run_id} was planned without leave to run jobs with {instead!r} (run.without_gpu); start the "
+            "month again with that setting: it is planned anew, and what is done stays done"
+        )
+        raise SettingsError(message)
+
+
+def require_same_settings(head: RunHead, models: Models, settings: Settings, instead: Instead | None = None) -> None:
+    """A run is made with one bundle and one set of settings throughout, or with what its plan allows instead.
 
     Raises:
         SettingsError: this machine has others than the run was planned with.
     """
+    require_leave(head, instead)
     here = fingerprint_of(settings, models, CallHints())
-    if here != head.settings_fingerprint:
+    wanted = head.settings_fingerprint if instead is None else head.alternatives[instead]
+    if here != wanted:
+        planned = f"{head.compute_type} and" if instead is None else f"leave to use {instead!r}, with"
         message = (
-            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {head.compute_type} "
-            f"and settings {head.settings_fingerprint}; this machine has {models.bundle.name!r} "
-            f"{models.bundle.digest[:12]}, {models.device.compute_type} and settings {here}: give it the same"
+            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {planned} "
+            f"settings {wanted}; this machine has {models.bundle.name!r} {models.bundle.digest[:12]}, "
+            f"{models.device.compute_type or 'no compute type'} and settings {here}: give it the same"
         )
         raise SettingsError(message)
 

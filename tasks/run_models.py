@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
-from tasks.bundles import open_bundle
+from tasks.bundles import Bundle, open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
 from tasks.devices import compute_type_for
 from tasks.fingerprint import fingerprint
+from tasks.instead import allowed_instead, settings_instead
 from tasks.planning import Wanted
 from tasks.records import CallHints
 from tasks.settings import Settings
@@ -24,6 +26,8 @@ class Fingerprints:
         compute_type: of the recogniser.
         hints: the archive's own, which most calls have.
         of: the fingerprint of a call with some hints.
+        alternatives: for each way in which jobs may be run instead (`tasks.instead`), the fingerprint of its settings
+            alone.
     """
 
     bundle: str
@@ -31,6 +35,7 @@ class Fingerprints:
     compute_type: str
     hints: CallHints
     of: Wanted
+    alternatives: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def plain(self) -> str:
@@ -50,8 +55,18 @@ def fingerprints_of(settings: Settings) -> Fingerprints:
         BundleError: the bundle is missing or not whole.
     """
     bundle = open_bundle(settings.models.folder, settings.models.bundle)
-    compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
-    calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
+    ways = {way: fingerprints_with(settings_instead(settings, way), bundle) for way in allowed_instead(settings)}
+    alternatives: dict[str, str] = {way: found.without_hints for way, found in ways.items()}
+    return replace(fingerprints_with(settings, bundle), alternatives=alternatives)
+
+
+def fingerprints_with(settings: Settings, bundle: Bundle) -> Fingerprints:
+    """With what would be worked under some settings, with a bundle that is there."""
+    if settings.recognizer.kind == "whisper":
+        compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+        calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
+    else:
+        compute_type = calibration = ""  # nobody knows, and nobody has calibrated it
     return Fingerprints(
         bundle=bundle.name,
         bundle_digest=bundle.digest,

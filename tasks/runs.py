@@ -29,6 +29,8 @@ class RunHead:
 
     `kind` is `run` or `backfill`; `request` the digest of what a backfill was asked for. What was `quoted` before the
     run is by the speed of earlier ones; `device_rtfx` is that by the name of the device, as far as it is known.
+    `alternatives` are the fingerprints of what its jobs may be run with instead (`tasks.instead`): nothing, unless
+    `run.without_gpu` says so.
     """
 
     run_id: str
@@ -64,6 +66,8 @@ class RunHead:
     quoted_worker_hours: float = 0.0
     worker_hour_price: float | None = None
     currency: str = ""
+    alternatives: dict[str, str] = field(default_factory=dict)
+    fallback_minute_price: float | None = None
 
 
 def new_run_id(now: datetime | None = None) -> str:

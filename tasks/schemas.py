@@ -195,7 +195,17 @@ CALLS = pa.schema(
         _column("attempt", pa.int32(), "try at these bytes, from 1"),
         _column("device", pa.string(), "device that ran the models"),
         _column("driver_version", pa.string(), "version of its driver; null of a CPU"),
-        _column("compute_type", pa.string(), "number format that the recogniser computed in"),
+        _column("compute_type", pa.string(), "number format that the recogniser computed in; null where nobody knows"),
+        _column(
+            "recognizer",
+            pa.string(),
+            "who recognised: whisper (the bundle's, on the device), or openai:HOST/MODEL (the fallback); null: whisper",
+        ),
+        _column(
+            "instead",
+            pa.string(),
+            "cpu or fallback, where that was used instead of what was planned (run.without_gpu); else null",
+        ),
         _column("load_s", pa.float64(), "fetching, decoding and preparing, wall seconds"),
         _column("vad_s", pa.float64(), "speech detection, wall seconds"),
         _column("recognize_s", pa.float64(), "recognition, wall seconds"),
@@ -249,7 +259,8 @@ UTTERANCES = pa.schema(
         _column(
             "flags",
             pa.list_(pa.string()),
-            "doubts that are left about it: repetitive, unsure, too_fast, sparse, missed_speech, unsupported",
+            "doubts that are left about it: repetitive, unsure, too_fast, sparse, missed_speech, unsupported, "
+            "approximate_times",
         ),
         _column("words", pa.list_(_WORD), "the words with their times"),
     ]
@@ -363,6 +374,7 @@ RUNS = pa.schema(
         _column("no_speech", pa.int64(), "calls in which it found no speech"),
         _column("failed", pa.int64(), "calls that failed"),
         _column("errors", _long_map, "calls that failed, by error code"),
+        _column("instead", _long_map, "transcribed and silent calls that were done otherwise than planned, by how"),
         _column("copied", pa.int64(), "objects whose bytes already had a transcript"),
         _column("superseded", pa.int64(), "calls that a run planned later had done meanwhile"),
         _column("standing", pa.int64(), "calls that needed nothing"),

@@ -302,6 +302,11 @@ class VadSettings(Group):
 class RecognizerSettings(Group):
     """How speech becomes words (Whisper, by faster-whisper and CTranslate2)."""
 
+    kind: Literal["whisper", "fallback"] = Field(
+        "whisper",
+        description="Who recognises: `whisper`, the bundle's model on this machine; or `fallback`, the endpoint of the "
+        "settings `fallback.*`, to which the sound of speech is then sent (docs/degradation.md).",
+    )
     beam_size: int = Field(5, ge=1, description="Beam of the decoder.")
     chunk_s: float = Field(
         28.0, ge=5, le=30, description="Longest stretch of speech that is heard in one go, in seconds."
@@ -463,8 +468,9 @@ class RunSettings(Group):
     )
     without_gpu: Literal["wait", "cpu", "fallback"] = Field(
         "wait",
-        description="What a run does that gets no device as planned: `wait` for it; `cpu`: do some jobs on the CPU; "
-        "`fallback`: let the recogniser of the settings `fallback.*` do some. Rows say what made them.",
+        description="What may become of jobs while no GPU is to be had: they `wait`; or they may be run on the `cpu`, in "
+        "int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run allows "
+        "it, and its rows say so.",
     )
     gpu_patience_s: float | None = Field(
         3600.0,
@@ -492,6 +498,7 @@ class RunSettings(Group):
         description="A job warns where it does less than this share of the RTFx that its device is known to do; 0: "
         "never.",
     )
+
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> RunSettings:

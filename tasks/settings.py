@@ -2,7 +2,8 @@
 
 A setting is looked up in this order: an override from the command line, the environment variable
 `CALLSCRIBE_<GROUP>__<NAME>`, the TOML file (`callscribe.toml`, or what `CALLSCRIBE_CONFIG` names), its default.
-Credentials are not settings: they come only through boto3's own chain.
+Credentials of the storage are not settings: they come only through boto3's own chain. The key of the fallback
+recogniser is one (`fallback.key`), from the environment or a file; it is in no message and no representation.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic_settings import SettingsError as SourceError
 
 from tasks.devices import with_huge_pages
 from tasks.errors import SettingsError
+from tasks.fallback_settings import FallbackSettings, address_of
 from tasks.setting_groups import (
     ArchiveSettings,
     AudioSettings,
@@ -80,6 +82,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,  # it may be a secret, and errors are logged with what they came from
         nested_model_default_partial_update=True,
     )
     archive: ArchiveSettings = ArchiveSettings()
@@ -93,6 +96,7 @@ class Settings(BaseSettings):
     diarization: DiarizationSettings = DiarizationSettings()
     utterances: UtteranceSettings = UtteranceSettings()
     models: ModelSettings = ModelSettings()
+    fallback: FallbackSettings = FallbackSettings()
     run: RunSettings = RunSettings()
     cluster: ClusterSettings = ClusterSettings()
 
@@ -128,12 +132,18 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
         group: {name: value for name, value in values.items() if value is not None}
         for group, values in (overrides or {}).items()
     }
+    if "key" in given.get("fallback", {}):
+        message = (
+            "fallback.key does not go through options or parameters of flows, which Prefect keeps: put it into "
+            "CALLSCRIBE_FALLBACK__KEY, or into a file (fallback.key_file)"
+        )
+        raise SettingsError(message)
     file = _config_file(config)
     _refuse_unknown_groups()
     token = _config_of_this_load.set(file)
     try:
         # mypy: the groups are keyword arguments of a generated constructor.
-        return Settings(**cast("dict[str, Any]", {group: values for group, values in given.items() if values}))
+        settings = Settings(**cast("dict[str, Any]", {group: values for group, values in given.items() if values}))
     except ValidationError as error:
         raise SettingsError(_explain(error, file)) from error
     except SourceError as error:
@@ -147,6 +157,9 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
         raise SettingsError(message) from error
     finally:
         _config_of_this_load.reset(token)
+    if settings.fallback.url or settings.recognizer.kind == "fallback" or settings.run.without_gpu == "fallback":
+        address_of(settings.fallback)
+    return settings
 
 
 def prepare_environment() -> None:
@@ -256,7 +269,9 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     problems = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
-        given = "" if item["type"] in {"extra_forbidden", "missing"} else f", got {item['input']!r}"
+        # Of a group, all of its values: a key may be among them.
+        shown = item["type"] not in {"extra_forbidden", "missing"} and not isinstance(item["input"], Mapping)
+        given = f", got {item['input']!r}" if shown and field != "fallback.key" else ""
         reason = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         problems.append(f"{field}: {reason}{given}")
     return f"wrong setting{'s' if len(problems) > 1 else ''}: {'; '.join(problems)}{where}"

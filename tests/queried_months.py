@@ -18,6 +18,8 @@ from tasks.storage import Storage
 SHARDS = 2
 SEPTEMBER_RUN = "20261001T020000000Z-aaaaaa"
 OCTOBER_RUN = "20261101T020000000Z-bbbbbb"
+# The call that was recognised elsewhere.
+INSTEAD = {"copied": {"recognizer": "openai:speech.example.com/listener", "instead": "fallback", "compute_type": ""}}
 NOTICE = "Thank you for calling, this call is being recorded."
 
 
@@ -137,7 +139,8 @@ def _run(
     write_job(data.storage, run_id, 1, work)
     write_head(data.storage, planned)
     for one in outcomes:
-        data.commit(month, shard_of(one.call.call_id, shards), shards, [rows_of(one, provenance(run_id=run_id))])
+        made = provenance(run_id=run_id, **INSTEAD.get(one.call.call_id, {}))
+        data.commit(month, shard_of(one.call.call_id, shards), shards, [rows_of(one, made)])
     for number, wall_s in enumerate(walls_s, start=1):
         attempt = {"at": "2026-11-02T03:00:00+00:00", "orderly": True, "process": "p", "spent_s": wall_s}
         data.storage.put(f"_runs/{run_id}/attempts/job-0001-{number}.json", json.dumps(attempt).encode())

@@ -45,6 +45,11 @@ ANSWERS: dict[int, list[tuple[Any, ...]]] = {
     17: [("low_confidence", 2, 0.07), ("uncovered_speech", 1, 0.03)],
     18: [("pcm_mulaw", 8000, 30.0, 4, 0.9)],
     20: [("2026-09", 1, 0.07, 0.5, 0.4, 1.6, 0), ("2026-10", 1, 0.14, 0.75, 0.4, 3.0, 3)],
+    21: [
+        ("2026-09", None, "whisper", 2, 100.0),
+        ("2026-10", None, "whisper", 4, 80.0),
+        ("2026-10", "fallback", "openai:speech.example.com/listener", 1, 20.0),
+    ],
 }
 
 
@@ -56,11 +61,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     return found
 
 
-def test_there_are_twenty() -> None:
+def test_there_are_twenty_one() -> None:
     """Numbered, each with a question, and nothing else on the page is SQL."""
     page = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
-    assert list(range(1, 21)) == [int(query["number"]) for query in QUERIES]
-    assert 20 == page.count("```sql")
+    assert list(range(1, 22)) == [int(query["number"]) for query in QUERIES]
+    assert 21 == page.count("```sql")
     assert [] == [query["title"] for query in QUERIES if "?" not in query["question"]]
 
 

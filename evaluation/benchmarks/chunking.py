@@ -79,7 +79,7 @@ def main(
     words = 0
     for name, change in CHANGES.items():
         settings = load_settings(overrides=change)
-        models = Models(models.bundle, models.device, models.recognizer.under(settings.recognizer), models.diarizer)
+        models = Models(models.bundle, models.device, models.whisper.under(settings.recognizer), models.diarizer)
         errors = score(recordings, models, settings)
         words = sum(counts.reference_words for counts in errors.values())
         lines.append(row(name, errors, names))

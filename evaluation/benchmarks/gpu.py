@@ -114,7 +114,7 @@ def run(way: Way, paths: Sequence[Path], models: Models, settings: Settings) -> 
             "recognizer": settings.recognizer.model_copy(update={"feature_threads": features}),
         }
     )
-    recognising = models.recognizer.under(asked.recognizer)
+    recognising = models.whisper.under(asked.recognizer)
     # The queue runs beside recognition on a GPU alone. Of a loaded pipeline, only loaders, told above,
     # and the proof of a device after a failure ask for the kind, too.
     device = models.device if way.beside else replace(models.device, kind="cpu")
@@ -197,7 +197,7 @@ def main(
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; {calls} calls, {first.audio_s:.0f} s, "
         f"{sum(map(len, first.words.values()))} words; bundle {models.bundle.name} {models.bundle.digest[:16]}, "
-        f"{models.device.compute_type}, models loaded, batches of {models.recognizer.batches.size}, "
+        f"{models.device.compute_type}, models loaded, batches of {models.whisper.batches.size}, "
         f"{loaders} loaders and {settings.recognizer.feature_threads} feature threads unless told otherwise; "
         f"{machine}. Stages are added up over calls; loading and the detection of speech run in threads beside the "
         "models, and diarization beside recognition. Busy is the share of time in which any kernel ran. Other words: "

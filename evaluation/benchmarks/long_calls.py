@@ -98,7 +98,7 @@ def measure(minutes: int, channels: int, settings: Settings) -> Cost:
         make_call(minutes, channels, call)
         stand_in = minutes > STAND_IN_OVER_MINUTES
         if stand_in:
-            models = replace(models, recognizer=StandIn(models.recognizer._whisper, settings.recognizer))  # noqa: SLF001
+            models = replace(models, recognizer=StandIn(models.whisper._whisper, settings.recognizer))  # noqa: SLF001
         before = _memory("VmRSS")
         outcome, scratch, decoder, memory = _run(call, models, settings, folder)
         if outcome.transcript is None:

@@ -55,7 +55,7 @@ def programs(models: Models, settings: Settings) -> dict[str, Program]:
     """Ours, and faster-whisper's two ways, on the same files, device and threads."""
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    bundle, device, recognizer = models.bundle, models.device, models.recognizer
+    bundle, device, recognizer = models.bundle, models.device, models.whisper
     model = WhisperModel(
         str(bundle.folder / "recognizer"),
         device=device.kind,
@@ -150,7 +150,7 @@ def main(
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; {rounds} rounds; Whisper of bundle {models.bundle.name}, "
         f"{models.device.compute_type}, beam {settings.recognizer.beam_size}, batches of "
-        f"{models.recognizer.batches.size}, word times, language given; {machine}. Detection of speech, features, "
+        f"{models.whisper.batches.size}, word times, language given; {machine}. Detection of speech, features, "
         "encoding, decoding and alignment are timed; loading is not. The machine is shared: read the ratios, taken "
         "round by round; that of CPU time depends least on who else is on it."
     )

@@ -46,7 +46,7 @@ def main(
     for number, padding in enumerate(PADDINGS_MS):
         for window_s in WINDOWS_S if number % 2 == 0 else reversed(WINDOWS_S):
             settings = load_settings(overrides={"recognizer": {"least_window_s": window_s}, "vad": {"pad_ms": padding}})
-            recognizer = models.recognizer.under(settings.recognizer)
+            recognizer = models.whisper.under(settings.recognizer)
             started = time.monotonic()
             found = score(recordings, Models(models.bundle, models.device, recognizer, models.diarizer), settings)
             spent[window_s] += time.monotonic() - started
