@@ -468,8 +468,8 @@ class RunSettings(Group):
     )
     without_gpu: Literal["wait", "cpu", "fallback"] = Field(
         "wait",
-        description="What may become of jobs while no GPU is to be had: they `wait`; or they may be run on the `cpu`, in "
-        "int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run allows "
+        description="What may become of jobs while no GPU is to be had: they `wait`; or they may be run on the `cpu`, "
+        "in int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run allows "
         "it, and its rows say so.",
     )
     gpu_patience_s: float | None = Field(
@@ -498,7 +498,6 @@ class RunSettings(Group):
         description="A job warns where it does less than this share of the RTFx that its device is known to do; 0: "
         "never.",
     )
-
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> RunSettings:

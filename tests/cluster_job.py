@@ -1,8 +1,8 @@
 """The flow `transcribe-job` as a pod of the fake cluster runs it, with stand-in models on nodes that have a GPU.
 
 A node's working GPU brings `STAND_IN_GPU`; without it, the real device gate looks for a GPU. `CLUSTER_JOB` names a
-folder of bundles and one of signs: where `signs/stops` is there when a pod begins, it stops at its third call, says so by
-`signs/stopped`, and goes on when `signs/go` is there.
+folder of bundles and one of signs: where `signs/stops` is there when a pod begins, it stops at its third call, says so
+by `signs/stopped`, and goes on when `signs/go` is there.
 """
 
 import json
