@@ -9,9 +9,11 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 
 from flows.job import Overrides, open_transcripts
+from flows.observe import discreet
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
 from tasks.errors import CallHeld, ObjectVanished, SettingsError
+from tasks.logs import configure_logs
 from tasks.settings import load_settings
 from tasks.storage import open_storage
 
@@ -23,6 +25,7 @@ from tasks.storage import open_storage
     validate_parameters=True,
     log_prints=False,
 )
+@discreet()
 def erase(
     request: str,
     reason: str,
@@ -51,6 +54,7 @@ def erase(
         SettingsError: the object is not there, or a call is not.
     """
     settings = load_settings(overrides=overrides)
+    configure_logs(settings.logs)
     place = transcripts or settings.transcripts.uri
     source = archive or settings.archive.uri
     if not place or (audio and not source):

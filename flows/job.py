@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
+from flows.observe import observed_job
 from flows.progress import watcher
 from tasks.dataset import DataSet
 from tasks.models import Models, load_models
@@ -62,18 +63,21 @@ def transcribe_job(
     """
     began = time.monotonic()
     settings = load_settings(overrides=overrides)
-    storage = open_transcripts(transcripts, settings)
-    head = read_head(storage, run_id)
-    models = loaded_models(settings)
-    check = _CHECK.get()
+    with observed_job(settings, run_id, job) as seen:
+        storage = open_transcripts(transcripts, settings)
+        head = read_head(storage, run_id)
+        models = loaded_models(settings)
+        seen.begins(head, models, began)
+        check = _CHECK.get()
 
-    def done(outcome: Outcome | CopiedAudio) -> None:
-        watcher().done(outcome)
-        check()
+        def done(outcome: Outcome | CopiedAudio) -> None:
+            seen.done(outcome)
+            watcher().done(outcome)
+            check()
 
-    counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
-    get_run_logger().info("job %s of %s: %s", job, run_id, counts)
-    return counts
+        counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
+        get_run_logger().info("job %s of %s: %s", job, run_id, counts)
+        return counts
 
 
 def open_transcripts(uri: str, settings: Settings) -> Storage:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from prefect import get_run_logger, tags
-from prefect.artifacts import create_table_artifact
 
 from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
+from flows.artifacts import RunProgress, ended
 from flows.job import Overrides, kept_by, open_transcripts, transcribe_job
+from flows.observe import observed_run
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
 from tasks.budget import budget_of
@@ -20,6 +22,7 @@ from tasks.dataset import DataSet
 from tasks.errors import BudgetReached, CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import archive_of
 from tasks.job_record import forget_calls, worker_seconds
+from tasks.logs import configure_logs
 from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
 from tasks.reconcile import RunSummary, summary_rows
@@ -55,6 +58,7 @@ class Workplace:
             StorageRefused: one of them is not to be had.
         """
         settings = load_settings(overrides=overrides)
+        configure_logs(settings.logs)
         archive = _require("archive.uri", "--archive", archive or settings.archive.uri)
         transcripts = _require("transcripts.uri", "--transcripts", transcripts or settings.transcripts.uri)
         data = DataSet(open_transcripts(transcripts, settings))
@@ -89,8 +93,9 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     data.prove_safe()
     kind: Kind = "run" if selection is None else "backfill"
     active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting, kind)
-    with active.kept():
+    with active.kept(), ExitStack() as observing:
         head = _planned(place, active, selection, started)
+        progress = observing.enter_context(observed_run(data.storage, settings, head))
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)
         if not head.listed_objects:
             nothing = archive_of(place.source, month, settings.archive)
@@ -99,7 +104,7 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         watcher().planned(head.calls, head.size_bytes)
         try:
             with tags(f"{head.kind}:{head.run_id}", f"month:{month}"):
-                _do_jobs(place, active, head)
+                _do_jobs(place, active, head, progress)
         except CallscribeError as error:
             if active.lost or isinstance(error, LeaseLost):
                 raise  # the run is another process's, and so is its certificate
@@ -121,11 +126,12 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     return done
 
 
-def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
+def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead, progress: RunProgress) -> None:
     storage = place.data.storage
     budget_s = budget_of(place.settings.run)
     spent_s = worker_seconds(storage, head.run_id) if budget_s is not None else 0.0
-    left_s = None
+    left_s, given_up = None, 0
+    progress.update(0)
     for number in range(1, head.jobs + 1):
         active.check()
         if budget_s is not None:
@@ -143,6 +149,8 @@ def _do_jobs(place: Workplace, active: ActiveMonth, head: RunHead) -> None:
                 transcribe_job(storage.uri, head.run_id, number, place.overrides, left_s)
         except RunIncomplete as error:
             watcher().note(error.message)  # the other jobs are done nevertheless
+            given_up += 1
+        progress.update(number - given_up, jobs_failed=given_up)
         if budget_s is not None:
             spent_s += worker_seconds(storage, head.run_id, number) - before_s
 
@@ -212,11 +220,8 @@ def _certify(data: DataSet, head: RunHead, started: float, *, final: bool = True
         changes=asdict(changes) if head.kind == "backfill" else None,
     )
     rows = [*summary_rows(summary), *(change_rows(changes) if changes.calls or changes.not_compared else ())]
-    create_table_artifact(
-        table=[{"what": name, "number": value} for name, value in rows],
-        key="archive-run" if head.kind == "run" else "backfill",
-        description=f"{head.kind.capitalize()} {head.run_id} over {head.month}; certificate: {certificate}",
-    )
+    report = data.storage.object_uri(f"changes/month={head.month}/") if changes.calls else None
+    ended(head, summary.errors, rows, certificate, report)
     watcher().certified(head.kind, summary.run_id, summary.month, rows)
     return MonthDone(summary, changes)
 

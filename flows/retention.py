@@ -5,8 +5,10 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 
 from flows.job import Overrides, open_transcripts
+from flows.observe import discreet
 from tasks.dataset import DataSet
 from tasks.errors import CallHeld, SettingsError
+from tasks.logs import configure_logs
 from tasks.retention import retain as remove_old
 from tasks.settings import load_settings
 
@@ -18,6 +20,7 @@ from tasks.settings import load_settings
     validate_parameters=True,
     log_prints=False,
 )
+@discreet()
 def retain(
     dry_run: bool = True,  # noqa: FBT001, FBT002  # Prefect calls flows by name
     transcripts: str | None = None,
@@ -38,6 +41,7 @@ def retain(
         SettingsError: there is no data set, or no rule.
     """
     settings = load_settings(overrides=overrides)
+    configure_logs(settings.logs)
     place = transcripts or settings.transcripts.uri
     if not place or not any(settings.retention.model_dump().values()):
         message = "transcripts.uri is not set" if not place else "there is no rule: set retention.*_days"

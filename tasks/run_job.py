@@ -26,6 +26,7 @@ from tasks.errors import (
 )
 from tasks.fingerprint import fingerprint
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
+from tasks.metrics import work_is_safe
 from tasks.models import Models
 from tasks.pipeline import Fetch, process
 from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
@@ -265,6 +266,8 @@ class _Job:
         self._data.commit(self._head.month, shard, self._head.shards, self._pending[shard])
         committed = {id(change) for change in self._pending.pop(shard)}
         self._unsaved = [item for item in self._unsaved if id(item) not in committed]
+        if not self._unsaved:
+            work_is_safe()
 
     def _save(self) -> None:
         """Write a checkpoint of what none holds yet, without what is erased.
@@ -279,6 +282,7 @@ class _Job:
             erase_from_checkpoints(self._data.storage, self._head.run_id, self._number, meanwhile)
         self._unsaved = []
         self._saved_at = time.monotonic()
+        work_is_safe()
 
     def _set_aside(self, planned: PlannedCall) -> CallRows:
         message = (
