@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry, Metric
@@ -42,12 +42,20 @@ class CertificateCollector(Collector):
         storage: of the data set.
         timezone: in which months end (`archive.timezone`).
         refresh_s: how long what was read holds.
+        now: tells the time.
     """
 
-    def __init__(self, storage: Storage, timezone: str, refresh_s: float = REFRESH_S) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        timezone: str,
+        refresh_s: float = REFRESH_S,
+        now: Callable[[ZoneInfo], datetime] = datetime.now,
+    ) -> None:
         self._storage = storage
         self._timezone = ZoneInfo(timezone)
         self._refresh_s = refresh_s
+        self._now = now
         self._read_at: float | None = None
         self._readable = False
         self._number = 0
@@ -55,24 +63,27 @@ class CertificateCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """The families, empty: to be registered, nothing has to be read."""
-        return _families()
+        return families()
 
     def collect(self) -> Iterable[Metric]:
         """What the chain says now."""
         self._refresh()
-        certified, ended, written, missing, length, readable = families = _families()
+        certified, ended, written, missing, length, readable = told = families()
         readable.add_metric([], float(self._readable))
         if not (self._readable or self._found):
-            return families  # nothing is known of any month
-        for month in self._expected():
+            return told  # nothing is known of any month
+        for month in expected_months(self._now(self._timezone), self._first()):
             last = self._found.get((month, "run"))
             certified.add_metric([month], float(last is not None and last.accounted))
-            ended.add_metric([month], _end_of(month, self._timezone).timestamp())
+            ended.add_metric([month], end_of(month, self._timezone).timestamp())
         for (month, kind), found in sorted(self._found.items()):
             written.add_metric([month, kind], found.at.timestamp())
             missing.add_metric([month, kind], found.missing)
         length.add_metric([], self._number)
-        return families
+        return told
+
+    def _first(self) -> str | None:
+        return min((month for month, kind in self._found if kind == "run"), default=None)
 
     def _refresh(self) -> None:
         if self._read_at is not None and time.monotonic() - self._read_at < self._refresh_s:
@@ -95,16 +106,20 @@ class CertificateCollector(Collector):
             datetime.fromisoformat(content["written_at"]), result["accounted"], result["missing"]
         )
 
-    def _expected(self, now: datetime | None = None) -> list[str]:
-        """The last months that have ended, none from before the first run."""
-        at = (now or datetime.now(UTC)).astimezone(self._timezone)
-        months = [
-            f"{(number := at.year * 12 + at.month - 1 - back) // 12}-{number % 12 + 1:02d}"
-            for back in range(1, MONTHS + 1)
-        ]
-        known = [month for month, kind in self._found if kind == "run"]
-        first = min(known, default=months[0])
-        return [month for month in months if month >= first]
+
+def expected_months(now: datetime, first: str | None) -> list[str]:
+    """The last months that have ended, the last first; none from before the first that was ever certified.
+
+    Args:
+        now: in the time zone in which months end.
+        first: None where none is certified yet: then it is the last month alone.
+
+    >>> expected_months(datetime(2026, 2, 3), "2025-12")
+    ['2026-01', '2025-12']
+    """
+    numbers = [now.year * 12 + now.month - 1 - back for back in range(1, MONTHS + 1)]
+    months = [f"{number // 12}-{number % 12 + 1:02d}" for number in numbers]
+    return [month for month in months if month >= (first or months[0])]
 
 
 def certificate_registry(storage: Storage, timezone: str, refresh_s: float = REFRESH_S) -> CollectorRegistry:
@@ -114,12 +129,14 @@ def certificate_registry(storage: Storage, timezone: str, refresh_s: float = REF
     return registry
 
 
-def _end_of(month: str, timezone: ZoneInfo) -> datetime:
+def end_of(month: str, timezone: ZoneInfo) -> datetime:
+    """The moment in which a month has ended."""
     year, number = (int(part) for part in month.split("-"))
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=timezone)
 
 
-def _families() -> tuple[GaugeMetricFamily, ...]:
+def families() -> tuple[GaugeMetricFamily, ...]:
+    """The metrics of a data set, without a value."""
     return (
         GaugeMetricFamily(
             "callscribe_month_certified",

@@ -53,11 +53,11 @@ class GpuCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """The families, empty."""
-        return _families()
+        return families()
 
     def collect(self) -> Iterable[Metric]:
         """What the driver says now."""
-        use, used, total = families = _families()
+        use, used, total = found = families()
         nvml = self._nvml
         try:
             if self._handle is None:
@@ -70,10 +70,11 @@ class GpuCollector(Collector):
             use.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100)  # not of a MIG slice
         except nvml.NVMLError:
             self._handle = None  # a driver that was restarted gives other handles
-        return families
+        return found
 
 
-def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+def families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    """Use, memory in use and memory of a GPU, without a value."""
     return (
         GaugeMetricFamily(
             "callscribe_gpu_utilisation_ratio", "Share of the last moment in which the GPU computed.", labels=LABELS

@@ -24,57 +24,58 @@ if TYPE_CHECKING:
     from tasks.devices import Device
     from tasks.runs import RunHead
 
+OF_JOB = ("run", "run_job")  # `job` is Prometheus's own
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 CALLS = Counter(
     "callscribe_calls",
     "Calls that are done, by outcome (transcribed, no_speech, failed, copied) and, of failed ones, by code.",
-    ["run", "outcome", "error_code"],
+    [*OF_JOB, "outcome", "error_code"],
     registry=REGISTRY,
 )
 AUDIO = Counter(
-    "callscribe_audio_seconds", "Audio that was transcribed or found silent, seconds.", ["run"], registry=REGISTRY
+    "callscribe_audio_seconds", "Audio that was transcribed or found silent, seconds.", OF_JOB, registry=REGISTRY
 )
 STAGES = Counter(
     "callscribe_stage_seconds",
     "Time that calls spent in each stage (load, vad, recognize, diarize), seconds; stages run side by side.",
-    ["run", "stage"],
+    [*OF_JOB, "stage"],
     registry=REGISTRY,
 )
-BATCHES = Counter("callscribe_batches", "Batches that the recogniser's models did.", ["run"], registry=REGISTRY)
+BATCHES = Counter("callscribe_batches", "Batches that the recogniser's models did.", OF_JOB, registry=REGISTRY)
 HALVINGS = Counter(
     "callscribe_batch_halvings",
     "How often a batch was halved because the device ran out of memory.",
-    ["run"],
+    OF_JOB,
     registry=REGISTRY,
 )
 JOB_INFO = Gauge(
     "callscribe_job_info",
     "What a process works on, and with what; always 1.",
-    ["run", "run_job", "month", "kind", "bundle", "device", "compute_type", "node"],
+    [*OF_JOB, "month", "kind", "bundle", "device", "compute_type", "node"],
     registry=REGISTRY,
 )
 JOB_ACTIVE = Gauge(
-    "callscribe_job_active", "Whether a process works on a job: 1, and 0 when that has ended.", ["run"],
+    "callscribe_job_active", "Whether a process works on a job: 1, and 0 when that has ended.", OF_JOB,
     registry=REGISTRY,
 )  # fmt: skip
 PROGRESS = Gauge(
     "callscribe_job_progress_timestamp_seconds",
     "When a job last began, or did a batch or a call, Unix time.",
-    ["run"],
+    OF_JOB,
     registry=REGISTRY,
 )
 CHECKPOINT = Gauge(
     "callscribe_job_checkpoint_timestamp_seconds",
     "When what a job had finished was last safe in storage: in a checkpoint, committed, or nothing yet; Unix time.",
-    ["run"],
+    OF_JOB,
     registry=REGISTRY,
 )
 EXPECTED_RTFX = Gauge(
     "callscribe_expected_rtfx",
     "Audio seconds that a worker is expected to do in a second, from earlier runs with the same models; else absent.",
-    ["run"],
+    OF_JOB,
     registry=REGISTRY,
 )
 RUN_ACTIVE = Gauge(
@@ -111,46 +112,50 @@ RUN_REFUSALS = Gauge(
 
 
 class _WorkerSeconds(Collector):
-    """How long this process has worked on jobs of each run, models and start-up included: counts while it is asked."""
+    """How long this process has worked on its job, models and start-up included: counts while it is asked."""
 
     def __init__(self) -> None:
-        self._spent: dict[str, float] = {}
-        self._since: dict[str, float] = {}
+        self._job: tuple[str, str] | None = None
+        self._began = 0.0
+        self._spent_s: float | None = None
 
-    def begin(self, run: str, began: float) -> None:
+    def begin(self, job: tuple[str, str], began: float) -> None:
         """A job began, at a moment of the monotonic clock."""
-        self._since[run] = began
+        self._job, self._began, self._spent_s = job, began, None
 
-    def end(self, run: str) -> None:
+    def end(self) -> None:
         """It ended."""
-        self._spent[run] = self._spent.get(run, 0.0) + time.monotonic() - self._since.pop(run)
+        self._spent_s = time.monotonic() - self._began
 
-    def clear(self) -> None:
-        """Forget all runs."""
-        self._spent.clear()
-        self._since.clear()
+    def forget(self) -> None:
+        """There is no job any more."""
+        self._job = None
+
+    def describe(self) -> tuple[CounterMetricFamily]:
+        """The family, empty."""
+        return (
+            CounterMetricFamily(
+                "callscribe_worker_seconds",
+                "Time that a process worked on a job, models and start-up included, seconds.",
+                labels=OF_JOB,
+            ),
+        )
 
     def collect(self) -> Iterable[Metric]:
         """The seconds so far."""
-        family = CounterMetricFamily(
-            "callscribe_worker_seconds",
-            "Time that processes worked on jobs, models and start-up included, seconds.",
-            labels=["run"],
-        )
-        spent = dict(self._spent)
-        for run, since in list(self._since.items()):
-            spent[run] = spent.get(run, 0.0) + time.monotonic() - since
-        for run, seconds in spent.items():
-            family.add_metric([run], seconds)
+        (family,) = self.describe()
+        if self._job is not None:
+            spent_s = self._spent_s if self._spent_s is not None else time.monotonic() - self._began
+            family.add_metric(self._job, spent_s)
         yield family
 
 
 WORKER_SECONDS = _WorkerSeconds()
 REGISTRY.register(WORKER_SECONDS)
-LABELLED: tuple[Counter | Gauge, ...] = (
+JOB_METRICS: tuple[Counter | Gauge, ...] = (
     CALLS, AUDIO, STAGES, BATCHES, HALVINGS, JOB_INFO, JOB_ACTIVE, PROGRESS, CHECKPOINT, EXPECTED_RTFX,
-    RUN_ACTIVE, RUN_JOBS, RUN_AUDIO, RUN_ETA, RUN_PROGRESS, RUN_REFUSALS,
 )  # fmt: skip
+RUN_METRICS = (RUN_ACTIVE, RUN_JOBS, RUN_AUDIO, RUN_ETA, RUN_PROGRESS, RUN_REFUSALS)
 # Jobs of a run that are done, and that were given up, as last shown.
 _ended: dict[str, tuple[int, int]] = {}
 
@@ -159,7 +164,7 @@ _ended: dict[str, tuple[int, int]] = {}
 def working_job(
     head: RunHead, job: int, device: Device, node: str, began: float, expected_rtfx: float | None = None
 ) -> Iterator[None]:
-    """Count what is done inside as work on a job.
+    """Count what is done inside as work on a job; what was counted of another one is not shown any more.
 
     Args:
         head: of its run.
@@ -169,38 +174,35 @@ def working_job(
         began: when the process began to work on it, on the monotonic clock, models included.
         expected_rtfx: what the device is known to do, where that is known.
     """
-    run = head.run_id
-    JOB_INFO.clear()
-    JOB_INFO.labels(run, f"{job:04d}", head.month, head.kind, head.bundle, device.name, device.compute_type, node).set(
-        1
-    )
+    forget_job()
+    labels = (head.run_id, f"{job:04d}")
+    JOB_INFO.labels(*labels, head.month, head.kind, head.bundle, device.name, device.compute_type, node).set(1)
     if expected_rtfx:
-        EXPECTED_RTFX.labels(run).set(expected_rtfx)
-    JOB_ACTIVE.labels(run).set(1)
-    WORKER_SECONDS.begin(run, began)
-    PROGRESS.labels(run).set_to_current_time()
-    CHECKPOINT.labels(run).set_to_current_time()
+        EXPECTED_RTFX.labels(*labels).set(expected_rtfx)
+    JOB_ACTIVE.labels(*labels).set(1)
+    WORKER_SECONDS.begin(labels, began)
+    PROGRESS.labels(*labels).set_to_current_time()
+    CHECKPOINT.labels(*labels).set_to_current_time()
     # They are there from the first moment, so that rates know when they began to rise.
-    AUDIO.labels(run)
-    BATCHES.labels(run)
-    HALVINGS.labels(run)
+    for counter in (AUDIO, BATCHES, HALVINGS):
+        counter.labels(*labels)
     try:
         yield
     finally:
-        WORKER_SECONDS.end(run)
-        JOB_ACTIVE.labels(run).set(0)
+        WORKER_SECONDS.end()
+        JOB_ACTIVE.labels(*labels).set(0)
 
 
 def call_done(outcome: Outcome | CopiedAudio) -> None:
     """Count a call that is done."""
-    run = work().run
-    PROGRESS.labels(run).set_to_current_time()
+    job = _job()
+    PROGRESS.labels(*job).set_to_current_time()
     if isinstance(outcome, CopiedAudio):
-        CALLS.labels(run, "copied", "").inc()
+        CALLS.labels(*job, "copied", "").inc()
         return
-    CALLS.labels(run, outcome.kind, outcome.failure.code if outcome.failure else "").inc()
+    CALLS.labels(*job, outcome.kind, outcome.failure.code if outcome.failure else "").inc()
     if outcome.failure is None:
-        AUDIO.labels(run).inc(outcome.duration_s or 0.0)
+        AUDIO.labels(*job).inc(outcome.duration_s or 0.0)
     timings = outcome.timings
     spent = {
         "load": timings.load_s,
@@ -209,24 +211,30 @@ def call_done(outcome: Outcome | CopiedAudio) -> None:
         "diarize": timings.diarize_s,
     }
     for stage, seconds in spent.items():
-        STAGES.labels(run, stage).inc(seconds)
+        STAGES.labels(*job, stage).inc(seconds)
 
 
 def batch_done() -> None:
     """Count a batch of the recogniser."""
-    run = work().run
-    BATCHES.labels(run).inc()
-    PROGRESS.labels(run).set_to_current_time()
+    job = _job()
+    BATCHES.labels(*job).inc()
+    PROGRESS.labels(*job).set_to_current_time()
 
 
 def batch_halved() -> None:
     """Count that a batch was halved."""
-    HALVINGS.labels(work().run).inc()
+    HALVINGS.labels(*_job()).inc()
 
 
 def work_is_safe() -> None:
     """Note that what is finished is in storage."""
-    CHECKPOINT.labels(work().run).set_to_current_time()
+    CHECKPOINT.labels(*_job()).set_to_current_time()
+
+
+def _job() -> tuple[str, str]:
+    """The labels of the job that is being worked on here."""
+    here = work()
+    return here.run, here.job
 
 
 @contextmanager
@@ -272,9 +280,16 @@ def run_goes_on(
         RUN_ETA.labels(run_id).set(eta_s)
 
 
-def forget_runs() -> None:
-    """Begin anew: what was done for other runs in this process is not shown any more."""
-    for metric in LABELLED:
+def forget_job() -> None:
+    """Show nothing any more of the job that this process worked on."""
+    for metric in JOB_METRICS:
         metric.clear()
-    WORKER_SECONDS.clear()
+    WORKER_SECONDS.forget()
+
+
+def forget_all() -> None:
+    """Begin anew: what was done for other runs in this process is not shown any more."""
+    forget_job()
+    for metric in RUN_METRICS:
+        metric.clear()
     _ended.clear()

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 from prometheus_client import CollectorRegistry, delete_from_gateway, push_to_gateway, start_http_server
 
-from tasks.metrics import REGISTRY, forget_runs
+from tasks.metrics import REGISTRY, forget_all
 from tasks.setting_groups import MetricSettings
 
 GATEWAY_JOB = "callscribe"
@@ -44,7 +44,7 @@ def giving_out(settings: MetricSettings, group: Mapping[str, str]) -> Iterator[N
     if _given_out:
         yield
         return
-    forget_runs()
+    forget_all()
     _given_out = True
     try:
         with ExitStack() as stack:
