@@ -10,7 +10,6 @@ from prefect.runtime import flow_run
 
 from flows.job import Overrides
 from flows.month import Workplace, run_over
-from flows.observe import discreet
 from tasks.inventory import check_month, previous_month
 from tasks.reconcile import RunSummary
 
@@ -27,7 +26,6 @@ def _run_name() -> str:
     validate_parameters=True,
     log_prints=False,
 )
-@discreet()
 def archive_run(
     month: str | None = None,
     archive: str | None = None,

@@ -11,7 +11,6 @@ from prefect.runtime import flow_run
 from evaluation.changes import ChangeCounts
 from flows.job import Overrides
 from flows.month import Workplace, run_over
-from flows.observe import discreet
 from flows.progress import watcher
 from tasks.active import left_unfinished
 from tasks.errors import ObjectVanished, SettingsError
@@ -44,7 +43,6 @@ def _run_name() -> str:
     validate_parameters=True,
     log_prints=False,
 )
-@discreet()
 def backfill(
     months: str,
     where: str | None = None,

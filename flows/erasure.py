@@ -25,7 +25,6 @@ from tasks.storage import open_storage
     validate_parameters=True,
     log_prints=False,
 )
-@discreet()
 def erase(
     request: str,
     reason: str,
@@ -69,7 +68,8 @@ def erase(
     call_ids = [stripped for line in lines if (stripped := line.strip())]
     archived = open_storage(source, settings.storage.options()) if audio and source else None
     try:
-        erasure = erase_calls(DataSet(storage), call_ids, reason, settings.archive, month, archived)
+        with discreet():
+            erasure = erase_calls(DataSet(storage), call_ids, reason, settings.archive, month, archived)
     except (CallHeld, SettingsError) as error:
         # Their messages name calls, and Prefect would keep them.
         message = f"nothing was erased ({type(error).__name__}): `callscribe erase --calls` with the same list says why"

@@ -13,7 +13,7 @@ from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
 from flows.artifacts import RunProgress, ended
 from flows.job import Overrides, kept_by, open_transcripts, transcribe_job
-from flows.observe import observed_run
+from flows.observe import discreet, observed_run
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
 from tasks.budget import budget_of
@@ -93,7 +93,7 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     data.prove_safe()
     kind: Kind = "run" if selection is None else "backfill"
     active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting, kind)
-    with active.kept(), ExitStack() as observing:
+    with discreet(), active.kept(), ExitStack() as observing:
         head = _planned(place, active, selection, started)
         progress = observing.enter_context(observed_run(data.storage, settings, head))
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)
@@ -220,7 +220,7 @@ def _certify(data: DataSet, head: RunHead, started: float, *, final: bool = True
         changes=asdict(changes) if head.kind == "backfill" else None,
     )
     rows = [*summary_rows(summary), *(change_rows(changes) if changes.calls or changes.not_compared else ())]
-    report = data.storage.object_uri(f"changes/month={head.month}/") if changes.calls else None
+    report = data.storage.object_uri(f"changes/month={head.month}") if changes.calls else None
     ended(head, summary.errors, rows, certificate, report)
     watcher().certified(head.kind, summary.run_id, summary.month, rows)
     return MonthDone(summary, changes)

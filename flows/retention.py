@@ -20,7 +20,6 @@ from tasks.settings import load_settings
     validate_parameters=True,
     log_prints=False,
 )
-@discreet()
 def retain(
     dry_run: bool = True,  # noqa: FBT001, FBT002  # Prefect calls flows by name
     transcripts: str | None = None,
@@ -48,7 +47,8 @@ def retain(
         raise SettingsError(message)
     data = DataSet(open_transcripts(place, settings))
     try:
-        result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
+        with discreet():
+            result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
     except CallHeld:
         # Its message names the call and why it is held, and Prefect would keep both.
         message = "a hold was set on a call that was to be erased, so the retention stopped; start it again"

@@ -6,13 +6,13 @@ The Pushgateway is a small one of our own: it keeps the last push of every group
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
-from typing import Any
+from typing import Literal
 from urllib.request import urlopen
 from zoneinfo import ZoneInfo
 
@@ -99,23 +99,23 @@ class _GatewayHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def do_PUT(self) -> None:  # noqa: N802  # http.server's name
+    def do_PUT(self) -> None:  # http.server's name
         labels = self._labels()
         self.server.groups[frozenset(labels.items())] = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.pushed.append(labels)
         self._answer(202)
 
-    def do_DELETE(self) -> None:  # noqa: N802
+    def do_DELETE(self) -> None:
         labels = self._labels()
         self.server.deleted.append(labels)
         self._answer(202 if self.server.groups.pop(frozenset(labels.items()), None) is not None else 404)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         assert "/api/v1/metrics" == self.path
         groups = [{"labels": dict(labels)} for labels in self.server.groups]
         self._answer(200, json.dumps({"status": "success", "data": groups}).encode())
 
-    def log_message(self, format: str, *_: Any) -> None:  # noqa: A002  # http.server's name
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002  # http.server's name
         """Nobody reads it."""
 
 
@@ -152,7 +152,7 @@ class Scraper(Nobody):
     def done(self, outcome: Outcome | CopiedAudio) -> None:
         """Scrape."""
         assert outcome.call.month == MONTH
-        with urlopen(self.url, timeout=60) as answer:
+        with urlopen(self.url, timeout=60) as answer:  # noqa: S310  # on loopback
             self.found.append(_samples(answer.read().decode()))
 
 
@@ -194,7 +194,7 @@ def test_a_run_is_scraped(month: SmallMonth) -> None:
     assert summary.run_id in values
     assert set() == values & CALLS.keys()
     with pytest.raises(OSError, match="refused"):
-        urlopen(scraper.url, timeout=60)
+        urlopen(scraper.url, timeout=60)  # noqa: S310
 
 
 def test_a_run_is_pushed(month: SmallMonth, gateway: Gateway) -> None:
@@ -266,7 +266,7 @@ def test_batches_are_counted() -> None:
     """Each batch that was done, and each halving, for the job that is worked on; from any thread."""
     forget_all()
 
-    def step(batch: Any) -> None:
+    def step(batch: Sequence[int]) -> None:
         if len(batch) > 2:
             raise MemoryError
 
@@ -327,7 +327,7 @@ def test_a_gpu_is_shown() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_a_gpu_that_is_not_there_is_absent(kind: Any) -> None:
+def test_a_gpu_that_is_not_there_is_absent(kind: Literal["cpu", "cuda"]) -> None:
     """Whatever the device is called, and whether or not a driver can be asked, there is no error."""
     import torch
 
