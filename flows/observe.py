@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from flows.artifacts import RunProgress
@@ -69,7 +70,7 @@ class SeenJob:
             else:
                 code = outcome.failure.code if outcome.failure else None
                 about = {"outcome": outcome.kind, "error_code": code, "audio_s": outcome.duration_s}
-                _LOG.log(logging.WARNING if code else logging.INFO, "call done", extra=about)
+                _LOG.info("call done", extra=about)
 
 
 @contextmanager
@@ -115,7 +116,9 @@ def observed_run(storage: Storage, settings: Settings, head: RunHead) -> Iterato
 
 @contextmanager
 def discreet() -> Iterator[None]:
-    """Let through what is raised on purpose, by Prefect, or by the system; of all else only its type and place.
+    """In a flow run, let through what is raised on purpose, by Prefect, or by the system; of all else, type and place.
+
+    Outside of one nobody keeps what is raised.
 
     Raises:
         UnexpectedError: there was something else.
@@ -124,7 +127,9 @@ def discreet() -> Iterator[None]:
         yield
     except (CallscribeError, PrefectException, OSError, MemoryError, UnexpectedError):
         raise
-    except Exception as error:  # noqa: BLE001  # whatever a library raises
+    except Exception as error:  # whatever a library raises
+        if FlowRunContext.get() is None:
+            raise
         places = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_tb(error.__traceback__)]
         message = f"{type(error).__name__} at {places[-1]}; from {', '.join(places[:-1])}"
         raise UnexpectedError(message) from None

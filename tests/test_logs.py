@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
+from prefect.context import FlowRunContext
 from small_month import MONTH, SmallMonth, bundles, recognizer
 from stand_ins import SPOKEN, StandInDiarizer, StandInRecognizer, stand_in_models, tone, wav
 
@@ -149,11 +150,16 @@ def test_what_a_flow_raises_quotes_nothing() -> None:
     def raises(error: Exception) -> None:
         raise error
 
-    with pytest.raises(UnexpectedError, match=r"ValueError at .*test_logs.py:\d+ in raises") as caught:
+    with pytest.raises(ValueError, match=SPOKEN):
+        raises(_broken(KeyError(SPOKEN)))  # in no flow run: nobody keeps it
+    with (
+        FlowRunContext.model_construct(),
+        pytest.raises(UnexpectedError, match=r"ValueError at .*test_logs.py:\d+ in _broken") as caught,
+    ):
         raises(_broken(KeyError(SPOKEN)))
     assert SPOKEN not in str(caught.value)
     assert (None, True) == (caught.value.__cause__, caught.value.__suppress_context__)
-    with pytest.raises(SettingsError):
+    with FlowRunContext.model_construct(), pytest.raises(SettingsError):
         raises(SettingsError("the endpoint is wrong"))
 
 
