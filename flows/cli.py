@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,10 +33,13 @@ from flows.cli_common import (
     errors,
     transcripts_of,
 )
+from flows.cli_metrics import metrics
 from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
 from flows.shell import shell
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
+from tasks.logs import configure_logs
+from tasks.setting_groups import LogSettings
 from tasks.settings import hub_access, load_settings, quieten_terminal, restart_with_huge_pages
 
 EXIT_STORAGE = 4
@@ -145,6 +149,7 @@ app.command()(mend)
 app.command()(erase)
 app.command()(retain)
 app.command()(reconcile)
+app.command()(metrics)
 
 
 @app.command()
@@ -285,9 +290,7 @@ def main() -> None:
     """Entry point of the `callscribe` command."""
     if sys.argv[1:2] and sys.argv[1] in COMMANDS_WITH_MODELS:
         restart_with_huge_pages()
-    warnings.filterwarnings("ignore")
-    quieten_terminal()
-    logging.getLogger("faster_whisper").setLevel(logging.ERROR)
+    _begin_logs(sys.argv[1:])
     code = 0
     with _explained() as failure:
         result = app(standalone_mode=False)
@@ -295,6 +298,21 @@ def main() -> None:
         if code == EXIT_INTERRUPTED:  # typer has made this of Ctrl-C, and says nothing
             raise KeyboardInterrupt
     sys.exit(failure[0] if failure else code)
+
+
+def _begin_logs(arguments: list[str]) -> None:
+    """Write logs as the settings say that these arguments name; what is wrong with them, the command itself says."""
+    config = next((value for name, value in pairwise(arguments) if name == "--config"), None)
+    config = next((item.partition("=")[2] for item in arguments if item.startswith("--config=")), config)
+    logs = LogSettings()
+    with contextlib.suppress(CallscribeError):
+        logs = load_settings(Path(config) if config else None).logs
+    if logs.format == "text":
+        # The terminal is for progress and results.
+        warnings.filterwarnings("ignore")
+        logging.getLogger("faster_whisper").setLevel(logging.ERROR)
+    quieten_terminal(log=logs.format == "json")
+    configure_logs(logs)
 
 
 @contextlib.contextmanager

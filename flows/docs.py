@@ -6,11 +6,29 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
+
 from evaluation.audio_formats import format_rows
+from tasks import certificate_metrics, gpu_metrics
+from tasks.metrics import JOB_METRICS, RUN_METRICS, WORKER_SECONDS
 from tasks.schemas import View, column_rows
 from tasks.settings import setting_rows
 
 ROOT = Path(__file__).resolve().parent.parent
+ALERTS = ROOT / "k8s" / "observability"
+# The head of alerts.yaml: what is below it in alerts.rules.yaml, as the Prometheus operator wants it.
+OPERATOR_HEAD = """\
+# Written by `python -m flows.docs` from alerts.rules.yaml: change that one.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: callscribe
+  labels:
+    app.kubernetes.io/name: callscribe
+    app.kubernetes.io/component: observability
+spec:
+"""
 BENCHMARKS = ROOT / "evaluation" / "benchmarks"
 # The benchmarks whose whole result stands in docs/sound.md.
 OF_SOUND = ("snr", "crosstalk", "denoise", "long_calls", "codecs", "loading")
@@ -61,7 +79,36 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
         ROOT / "docs" / "speakers.md": _results(OF_SPEAKERS),
         ROOT / "docs" / "runs.md": _results(OF_RUNS),
+        ROOT / "docs" / "operations.md": {"metrics": _markdown(("metric", "type", "labels", "meaning"), metric_rows())},
     }
+
+
+def metric_rows() -> list[tuple[str, str, str, str]]:
+    """Every metric of our own as (name, type, labels, meaning)."""
+    rows = []
+    for metric in all_metrics():
+        (family,) = metric.describe() if isinstance(metric, MetricWrapperBase) else (metric,)
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # there is no other way to ask
+        total = "_total" if family.type == "counter" else ""
+        rows.append((f"`{family.name}{total}`", family.type, labels, family.documentation))
+    return rows
+
+
+def all_metrics() -> list[MetricWrapperBase | CounterMetricFamily | GaugeMetricFamily]:
+    """Every metric of our own, whatever gives it out."""
+    return [
+        *JOB_METRICS,
+        *WORKER_SECONDS.describe(),
+        *gpu_metrics.families(),
+        *RUN_METRICS,
+        *certificate_metrics.families(),
+    ]
+
+
+def operator_rules(rules: str) -> str:
+    """Rules for Prometheus as the Prometheus operator wants them, in a PrometheusRule."""
+    body = rules[rules.index("groups:") :]
+    return OPERATOR_HEAD + "".join(f"  {line}" if line.strip() else line for line in body.splitlines(keepends=True))
 
 
 def _results(names: Iterable[str]) -> dict[str, str]:
@@ -83,6 +130,8 @@ def main() -> None:
     """Rewrite every generated table."""
     for path, generated in tables().items():
         path.write_text(filled(path.read_text(encoding="utf-8"), generated), encoding="utf-8")
+    rules = (ALERTS / "alerts.rules.yaml").read_text(encoding="utf-8")
+    (ALERTS / "alerts.yaml").write_text(operator_rules(rules), encoding="utf-8")
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

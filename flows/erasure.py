@@ -9,9 +9,11 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 
 from flows.job import Overrides, open_transcripts
+from flows.observe import discreet
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
 from tasks.errors import CallHeld, ObjectVanished, SettingsError
+from tasks.logs import configure_logs
 from tasks.settings import load_settings
 from tasks.storage import open_storage
 
@@ -51,6 +53,7 @@ def erase(
         SettingsError: the object is not there, or a call is not.
     """
     settings = load_settings(overrides=overrides)
+    configure_logs(settings.logs)
     place = transcripts or settings.transcripts.uri
     source = archive or settings.archive.uri
     if not place or (audio and not source):
@@ -65,7 +68,8 @@ def erase(
     call_ids = [stripped for line in lines if (stripped := line.strip())]
     archived = open_storage(source, settings.storage.options()) if audio and source else None
     try:
-        erasure = erase_calls(DataSet(storage), call_ids, reason, settings.archive, month, archived)
+        with discreet():
+            erasure = erase_calls(DataSet(storage), call_ids, reason, settings.archive, month, archived)
     except (CallHeld, SettingsError) as error:
         # Their messages name calls, and Prefect would keep them.
         message = f"nothing was erased ({type(error).__name__}): `callscribe erase --calls` with the same list says why"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from prefect import get_run_logger
 from prefect.events import emit_event
 
+from flows.artifacts import RunProgress
 from flows.crew import Crew
 from flows.progress import watcher
 from tasks.budget import budget_of
@@ -35,13 +36,18 @@ class Foreman:
         head: the run's plan.
         settings: budget, tries, and what to do where no device is to be had.
         crew: who works.
+        progress: is told how far the run is.
     """
 
-    def __init__(self, storage: Storage, head: RunHead, settings: RunSettings, crew: Crew) -> None:
+    def __init__(
+        self, storage: Storage, head: RunHead, settings: RunSettings, crew: Crew, progress: RunProgress
+    ) -> None:
         self._storage = storage
         self._head = head
         self._settings = settings
         self._crew = crew
+        self._progress = progress
+        self._refusals = 0
         self._done = done_jobs(storage, head.run_id)
         forget_calls_of(storage, head.run_id, self._done)  # a process may have died before it did
         left = [number for number in range(1, head.jobs + 1) if number not in self._done]
@@ -71,12 +77,14 @@ class Foreman:
             UsageError: something stops every job.
         """
         try:
+            self._tell_progress()
             while not self._dispatch.over:
                 check()
                 self._begin()
                 for ending in self._crew.wait():
                     self._end(ending)
                 self._look_at_the_clock()
+                self._tell_progress()
         except BaseException:
             self._crew.leave()
             raise
@@ -128,6 +136,7 @@ class Foreman:
         watcher().note(ending.why)
         get_run_logger().warning("job %s was refused: %s", ending.order.job, ending.why)
         known = refusals(self._storage, self._head.run_id)
+        self._refusals = len(known)
         excluded = excluded_nodes(known) if self._leaves_out else ()
         for node in excluded:
             if node not in self._excluded:
@@ -137,6 +146,9 @@ class Foreman:
             self._no_device = True
             if self._settings.without_gpu == "wait":
                 self._stop(DeviceError(ending.why))
+
+    def _tell_progress(self) -> None:
+        self._progress.update(len(self._done), jobs_failed=len(self._dispatch.left), refusals=self._refusals)
 
     def _look_at_the_clock(self) -> None:
         """Where no worker has taken up a job for long, say so, and try nodes again that were left out."""

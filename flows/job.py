@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +15,7 @@ from prefect import State, flow, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.states import Failed
 
+from flows.observe import observed_job
 from flows.progress import watcher
 from tasks.dataset import DataSet
 from tasks.device_report import device_report
@@ -83,7 +86,7 @@ def transcribe_job(
         UsageError: that, to whoever calls the flow in the same process.
     """
     try:
-        return _transcribe_job(transcripts, run_id, job, overrides, budget_s, instead)
+        return do_job(JobToDo(transcripts, run_id, job, overrides, budget_s, instead), get_run_logger())
     except UsageError as error:
         if FlowRunContext.get() is None:
             raise  # as a plain function
@@ -96,46 +99,71 @@ def state_name(error: UsageError) -> str:
     return WRONG_DEVICE if isinstance(error, DeviceError) else type(error).__name__
 
 
-def _transcribe_job(
-    transcripts: str,
-    run_id: str,
-    job: int,
-    overrides: Overrides | None,
-    budget_s: float | None,
-    instead: Instead | None,
+@dataclass(frozen=True, slots=True)
+class JobToDo:
+    """A job, and how it is to be done; as the parameters of `transcribe_job`."""
+
+    transcripts: str
+    run_id: str
+    job: int
+    overrides: Overrides | None = None
+    budget_s: float | None = None
+    instead: Instead | None = None
+
+
+def do_job(
+    todo: JobToDo, log: logging.Logger | logging.LoggerAdapter[Any], begun: Callable[[], None] = lambda: None
 ) -> dict[str, int]:
+    """What the flow `transcribe-job` does, also in a process that is no flow run (`flows.device_worker`).
+
+    Args:
+        todo: the job.
+        log: told what came of it.
+        begun: called when the models are loaded and the job itself begins.
+
+    Returns:
+        how many calls had which outcome.
+
+    Raises:
+        UsageError: something around the calls is wrong. Of a device, that is written down for the run.
+    """
     began = time.monotonic()
-    settings = settings_instead(load_settings(overrides=overrides), instead)
-    HEART.shown_in(settings.run.heartbeat_file)
-    storage = open_transcripts(transcripts, settings)
-    head = read_head(storage, run_id)
-    require_leave(head, instead)
-    where, device, log, check = whereabouts(), settings.models.device, get_run_logger(), _CHECK.get()
+    settings = settings_instead(load_settings(overrides=todo.overrides), todo.instead)
+    with observed_job(settings, todo.run_id, todo.job) as seen:
+        HEART.shown_in(settings.run.heartbeat_file)
+        storage = open_transcripts(todo.transcripts, settings)
+        head = read_head(storage, todo.run_id)
+        require_leave(head, todo.instead)
+        where, check = whereabouts(), _CHECK.get()
 
-    def done(outcome: Outcome | CopiedAudio) -> None:
-        watcher().done(outcome)
-        check()
+        def done(outcome: Outcome | CopiedAudio) -> None:
+            seen.done(outcome)
+            watcher().done(outcome)
+            check()
 
-    def slow(rtfx: float, expected_rtfx: float) -> None:
-        noted = note_slow(storage, run_id, job, where.node, models.device.name, rtfx, expected_rtfx)
-        log.warning(noted.sentence)
-        watcher().note(noted.sentence)
+        at_work = False
+        try:
+            models = loaded_models(settings)
+            HEART.beat()
+            seen.begins(head, models, began)
 
-    at_work = False
-    try:
-        models = loaded_models(settings)
-        HEART.beat()
-        at_work = True
-        counts = run_job(
-            DataSet(storage), head, job, models, settings, done,
-            began=began, budget_s=budget_s, slow=slow, instead=instead,
-        )  # fmt: skip
-    except DeviceError as error:
-        seen = _seen(error, where, device)
-        note_refusal(storage, run_id, job, where.node, device, seen, at_work=at_work)
-        raise DeviceError(seen) from error
-    log.info("job %s of %s: %s", job, run_id, counts)
-    return counts
+            def slow(rtfx: float, expected_rtfx: float) -> None:
+                noted = note_slow(storage, head.run_id, todo.job, where.node, models.device.name, rtfx, expected_rtfx)
+                log.warning(noted.sentence)
+                watcher().note(noted.sentence)
+
+            at_work = True
+            begun()
+            counts = run_job(
+                DataSet(storage), head, todo.job, models, settings, done,
+                began=began, budget_s=todo.budget_s, slow=slow, instead=todo.instead,
+            )  # fmt: skip
+        except DeviceError as error:
+            report = _seen(error, where, settings.models.device)
+            note_refusal(storage, head.run_id, todo.job, where.node, settings.models.device, report, at_work=at_work)
+            raise DeviceError(report) from error
+        log.info("job %s of %s: %s", todo.job, head.run_id, counts)
+        return counts
 
 
 def _seen(error: DeviceError, where: Whereabouts, device: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from prefect import get_run_logger, tags
-from prefect.artifacts import create_table_artifact
 
 from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
+from flows.artifacts import ended
 from flows.crew import Crew, ThisProcess
 from flows.deployed_jobs import DeployedJobs
 from flows.foreman import Foreman
 from flows.job import Overrides, open_transcripts
+from flows.observe import discreet, observed_run
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
 from tasks.certificates import certify
@@ -22,6 +24,7 @@ from tasks.dataset import DataSet
 from tasks.errors import CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import archive_of
 from tasks.job_record import forget_calls
+from tasks.logs import configure_logs
 from tasks.plan_run import plan_run
 from tasks.previous import forget_previous
 from tasks.reconcile import RunSummary, summary_rows
@@ -57,6 +60,7 @@ class Workplace:
             StorageRefused: one of them is not to be had.
         """
         settings = load_settings(overrides=overrides)
+        configure_logs(settings.logs)
         archive = _require("archive.uri", "--archive", archive or settings.archive.uri)
         transcripts = _require("transcripts.uri", "--transcripts", transcripts or settings.transcripts.uri)
         data = DataSet(open_transcripts(transcripts, settings))
@@ -91,8 +95,9 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     data.prove_safe()
     kind: Kind = "run" if selection is None else "backfill"
     active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting, kind)
-    with active.kept():
+    with discreet(), active.kept(), ExitStack() as observing:
         head = _planned(place, active, selection, started)
+        progress = observing.enter_context(observed_run(data.storage, settings, head))
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)
         if not head.listed_objects:
             nothing = archive_of(place.source, month, settings.archive)
@@ -102,7 +107,7 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         try:
             with tags(f"{head.kind}:{head.run_id}", f"month:{month}"):
                 crew = _crew_of(place, active, head)
-                Foreman(data.storage, head, settings.run, crew).work(active.check)
+                Foreman(data.storage, head, settings.run, crew, progress).work(active.check)
         except CallscribeError as error:
             if active.lost or isinstance(error, LeaseLost):
                 raise  # the run is another process's, and so is its certificate
@@ -196,11 +201,8 @@ def _certify(data: DataSet, head: RunHead, started: float, *, final: bool = True
         changes=asdict(changes) if head.kind == "backfill" else None,
     )
     rows = [*summary_rows(summary), *(change_rows(changes) if changes.calls or changes.not_compared else ())]
-    create_table_artifact(
-        table=[{"what": name, "number": value} for name, value in rows],
-        key="archive-run" if head.kind == "run" else "backfill",
-        description=f"{head.kind.capitalize()} {head.run_id} over {head.month}; certificate: {certificate}",
-    )
+    report = data.storage.object_uri(f"changes/month={head.month}") if changes.calls else None
+    ended(head, summary.errors, rows, certificate, report)
     watcher().certified(head.kind, summary.run_id, summary.month, rows)
     return MonthDone(summary, changes)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from prefect import flow, get_run_logger
 
 from flows.job import Overrides, open_transcripts
+from flows.observe import discreet
 from tasks.dataset import DataSet
 from tasks.errors import CallHeld, SettingsError
+from tasks.logs import configure_logs
 from tasks.retention import retain as remove_old
 from tasks.settings import load_settings
 
@@ -38,13 +40,15 @@ def retain(
         SettingsError: there is no data set, or no rule.
     """
     settings = load_settings(overrides=overrides)
+    configure_logs(settings.logs)
     place = transcripts or settings.transcripts.uri
     if not place or not any(settings.retention.model_dump().values()):
         message = "transcripts.uri is not set" if not place else "there is no rule: set retention.*_days"
         raise SettingsError(message)
     data = DataSet(open_transcripts(place, settings))
     try:
-        result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
+        with discreet():
+            result = remove_old(data, settings.retention, settings.archive, apply=not dry_run)
     except CallHeld:
         # Its message names the call and why it is held, and Prefect would keep both.
         message = "a hold was set on a call that was to be erased, so the retention stopped; start it again"

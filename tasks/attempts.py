@@ -12,6 +12,7 @@ from tasks.audio import PreparedAudio
 from tasks.crosstalk import Crosstalk
 from tasks.denoise import STEP
 from tasks.errors import CallError, ProcessingError, ScratchFull, UsageError, is_full
+from tasks.logs import working_on
 from tasks.records import (
     CallSignals,
     CopiedAudio,
@@ -67,12 +68,16 @@ class Attempt:
         return self.sha256 is not None and self.sha256 == self.planned.known_sha256
 
 
-def stage(attempt: Attempt, step: Callable[[], None]) -> None:
-    """Run one stage of one call; whatever goes wrong is this call's failure, and no other's."""
+def stage(attempt: Attempt, name: str, step: Callable[[], None]) -> None:
+    """Run one stage of one call; whatever goes wrong is this call's failure, and no other's.
+
+    What is logged meanwhile carries the call and the name of the stage.
+    """
     if attempt.failure is not None:
         return
     try:
-        step()
+        with working_on(call_id=attempt.planned.call.call_id, stage=name):
+            step()
     except UsageError:
         raise
     except CallError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from heapq import heapreplace
 from itertools import pairwise
 from threading import Lock
@@ -13,6 +14,7 @@ from typing import TypeVar
 from tasks.devices import is_out_of_memory
 from tasks.errors import DeviceError
 from tasks.heartbeat import HEART
+from tasks.metrics import batch_done, batch_halved
 
 T = TypeVar("T")
 Step = Callable[[Sequence[T]], None]
@@ -75,7 +77,7 @@ class Batches:
                 self._work(batch, step, failed)
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batch") as pool:
-            working = [pool.submit(self._work, batch, step, failed) for batch in batches]
+            working = [pool.submit(copy_context().run, self._work, batch, step, failed) for batch in batches]
             try:
                 for done in working:
                     done.result()
@@ -103,6 +105,7 @@ class Batches:
                 again = [[item] for item in batch]
         else:
             HEART.beat()
+            batch_done()
             return
         # Not before the error is gone: it holds on to what the failed step had.
         for part in again:
@@ -117,6 +120,7 @@ class Batches:
             if self.size >= tried:
                 self.size = tried // 2
                 self.halvings += 1
+                batch_halved()
                 _LOG.warning("out of memory with a batch of %d; going on with %d", tried, self.size)
 
 

@@ -139,6 +139,11 @@ def read_chain(storage: Storage) -> Iterator[Certificate]:
         raise CertificateBroken(message)
 
 
+def chain_length(storage: Storage) -> int:
+    """How many certificates there are."""
+    return _head(storage)[0]
+
+
 def output_record(row: Row) -> bytes:
     """What the outputs of a run say of a row: the digest of its call_id, and that of its transcript."""
     return hashlib.sha256(row["call_id"].encode()).digest() + bytes.fromhex(row["transcript_sha256"])

@@ -14,6 +14,7 @@ from typing import Self
 
 from tasks.attempts import Attempt
 from tasks.audio import PreparedAudio
+from tasks.logs import working_on
 from tasks.models import Models
 from tasks.records import Diarization, StageTimings
 from tasks.regions import within_regions
@@ -75,6 +76,10 @@ class DiarizationQueue:
             wait([attempt.diarization])
 
     def _diarize(self, attempt: Attempt, channels: Sequence[int]) -> tuple[Mapping[int, Diarization], float]:
+        with working_on(call_id=attempt.planned.call.call_id, stage="diarize"):
+            return self._diarized(attempt, channels)
+
+    def _diarized(self, attempt: Attempt, channels: Sequence[int]) -> tuple[Mapping[int, Diarization], float]:
         started = time.monotonic()
         prepared, hints = attempt.sound, attempt.planned.call.hints
         shared = shared_channels(prepared, channel_speakers(prepared, hints.channel_roles), self._shared)

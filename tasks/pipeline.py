@@ -30,6 +30,7 @@ from tasks.echoed_words import Echoes, level_of, set_echoes_aside
 from tasks.errors import ProcessingError, UsageError
 from tasks.heard import CHUNKS_AT_A_TIME, CallSpeech, ChannelSpeech
 from tasks.loading import MOST_CROSSING, Fetch, load
+from tasks.logs import working_on
 from tasks.models import Models, prove
 from tasks.quality import assess, recording_reasons
 from tasks.records import (
@@ -83,7 +84,7 @@ def process(
 
         def loaded(planned: PlannedCall) -> Attempt:
             attempt = Attempt(planned, Path(scratch, str(next(numbers))))
-            stage(attempt, lambda: load(attempt, fetch, decoders, settings))
+            stage(attempt, "load", lambda: load(attempt, fetch, decoders, settings))
             if attempt.failure or attempt.copied:
                 rmtree(attempt.scratch, ignore_errors=True)  # its turn may be hours away
             return attempt
@@ -92,7 +93,7 @@ def process(
             _recognize_pile(pile, models, queue, settings)
             for attempt in pile:
                 if not attempt.copied:
-                    stage(attempt, partial(_transcribe, attempt, models, queue, settings))
+                    stage(attempt, "attribute", partial(_transcribe, attempt, models, queue, settings))
                     queue.forget(attempt)
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
@@ -177,13 +178,14 @@ def _recognize_pile(pile: Sequence[Attempt], models: Models, queue: DiarizationQ
     """Recognise the calls of a pile that were loaded; whatever goes wrong with one is its own failure."""
     for attempt in pile:
         if not attempt.copied:
-            stage(attempt, partial(_choose_sound, attempt, models, settings))
+            stage(attempt, "denoise", partial(_choose_sound, attempt, models, settings))
     sound = [attempt for attempt in pile if attempt.failure is None and not attempt.copied]
     for attempt in sound:
         queue.begin(attempt)
     started = time.monotonic()
     try:
-        results: Sequence[Recognition | Exception] = models.recognizer.recognize([_speech(one) for one in sound])
+        with working_on(stage="recognize"):
+            results: Sequence[Recognition | Exception] = models.recognizer.recognize([_speech(one) for one in sound])
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001  # not known to be one call's fault: all calls get another try
@@ -191,7 +193,7 @@ def _recognize_pile(pile: Sequence[Attempt], models: Models, queue: DiarizationQ
     spent = time.monotonic() - started
     seconds = [sum(total_s(regions) for regions in attempt.regions) for attempt in sound]
     for attempt, result, length in zip(sound, results, seconds, strict=True):
-        stage(attempt, partial(_take, attempt, result))
+        stage(attempt, "recognize", partial(_take, attempt, result))
         attempt.timings += StageTimings(recognize_s=spent * length / sum(seconds) if length else 0.0)
 
 

@@ -29,6 +29,7 @@ from tasks.fingerprint import fingerprint, recognizer_mark
 from tasks.heartbeat import HEART
 from tasks.instead import Instead, settings_instead
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
+from tasks.metrics import work_is_safe
 from tasks.models import Models
 from tasks.pace import Pace, expected_rtfx
 from tasks.pipeline import Fetch, process
@@ -53,7 +54,7 @@ Transcribe = Callable[[Iterable[PlannedCall], Fetch, Models, Settings], Generato
 """Makes one outcome of every call, in order, as `tasks.pipeline.process` does."""
 
 
-def run_job(
+def run_job(  # noqa: PLR0913  # most are options
     data: DataSet,
     head: RunHead,
     number: int,
@@ -318,12 +319,15 @@ class _Job:
         self._data.commit(self._head.month, shard, self._head.shards, self._pending[shard])
         committed = {id(change) for change in self._pending.pop(shard)}
         self._unsaved = [item for item in self._unsaved if id(item) not in committed]
+        if not self._unsaved:
+            work_is_safe()
 
     def _save(self) -> None:
         """Write a checkpoint of what none holds yet."""
         self._write_checkpoint(self._unsaved)
         self._unsaved = []
         self._saved_at = time.monotonic()
+        work_is_safe()
 
     def _write_checkpoint(self, finished: Sequence[CallRows]) -> None:
         """Write a checkpoint without what is erased.

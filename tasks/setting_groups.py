@@ -469,8 +469,8 @@ class RunSettings(Group):
     without_gpu: Literal["wait", "cpu", "fallback"] = Field(
         "wait",
         description="What may become of jobs while no GPU is to be had: they `wait`; or they may be run on the `cpu`, "
-        "in int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run allows "
-        "it, and its rows say so.",
+        "in int8, or with the `fallback` recogniser (`fallback.*`). A job is run so only where the plan of its run "
+        "allows it, and its rows say so.",
     )
     gpu_patience_s: float | None = Field(
         3600.0,
@@ -505,3 +505,31 @@ class RunSettings(Group):
             message = "budget_money needs worker_hour_price, by which it becomes worker hours"
             raise ValueError(message)
         return self
+
+
+class LogSettings(Group):
+    """The log of a process, on stderr. No spoken word and no attribute value is in it."""
+
+    format: Literal["text", "json"] = Field(
+        "text", description="`text` for people; `json`: a line for a machine, with run, job, call_id and stage."
+    )
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = Field(
+        None,
+        description="Least level of lines; unset: `INFO` as json, `WARNING` as text. Libraries never write less than "
+        "warnings; Prefect's own lines go by `PREFECT_LOGGING_LEVEL`.",
+    )
+
+
+class MetricSettings(Group):
+    """Prometheus metrics of a run and of its jobs (docs/operations.md): scraped, or pushed, or neither."""
+
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Port on which a process serves its metrics (`/metrics`); unset: none."
+    )
+    address: str = Field("0.0.0.0", description="Address on which it listens there.")  # noqa: S104  # what is scraped
+    push_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="URL of a Pushgateway that is given the metrics instead; unset: none is.",
+    )
+    push_every_s: float = Field(15.0, gt=0, description="How often they are pushed, seconds.")

@@ -35,6 +35,8 @@ from tasks.setting_groups import (
     DecoderSettings,
     DiarizationSettings,
     Group,
+    LogSettings,
+    MetricSettings,
     ModelSettings,
     RecognizerSettings,
     RetentionSettings,
@@ -99,6 +101,8 @@ class Settings(BaseSettings):
     fallback: FallbackSettings = FallbackSettings()
     run: RunSettings = RunSettings()
     cluster: ClusterSettings = ClusterSettings()
+    logs: LogSettings = LogSettings()
+    metrics: MetricSettings = MetricSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -185,12 +189,13 @@ def restart_with_huge_pages() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606  # this very program
 
 
-def quieten_terminal() -> None:
-    """Keep Prefect's log off the terminal, where our own progress and messages are, unless it is asked for.
+def quieten_terminal(*, log: bool = False) -> None:
+    """Keep Prefect's log off the terminal, where our own progress and messages are, unless a `log` is asked for.
 
     And give its temporary server time to start on a busy machine: without a log, nobody would know what it waits for.
     """
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    if not log:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 

@@ -99,7 +99,8 @@ def without_prefect(models: Models) -> Iterator[None]:
     """Let the flow and its job run as plain functions, with these models."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows.crew.transcribe_job", transcribe_job.fn)
-        patch.setattr("flows.month.create_table_artifact", lambda **_: None)
+        for kind in ("create_link", "create_progress", "create_table", "update_progress"):
+            patch.setattr(f"flows.artifacts.{kind}_artifact", lambda **_: None)
         patch.setattr("flows.month.tags", lambda *_: contextlib.nullcontext())
         for module in ("flows.month", "flows.foreman", "flows.job"):
             patch.setattr(f"{module}.get_run_logger", logging.getLogger)

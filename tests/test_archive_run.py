@@ -448,6 +448,25 @@ def test_nothing_spoken_reaches_prefect(story: World, prefect_database: Path) ->
     assert AGENT.encode() not in stored
 
 
+def test_artifacts_of_a_run(story: World) -> None:
+    """Prefect shows how far each run got, what it did, how calls failed, and where its certificate lies."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(limit=200)
+    first = story.runs["first"].summary
+    about = {one.key: one for one in found if first.run_id in (one.description or "")}
+    assert {"archive-run", "archive-run-progress", "archive-run-failures", "archive-run-certificate"} == about.keys()
+    assert 100.0 == about["archive-run-progress"].data
+    assert f"{first.jobs} of {first.jobs} jobs done" in str(about["archive-run-progress"].description)
+    table = json.loads(str(about["archive-run-failures"].data))
+    assert first.errors == {row["code"]: row["calls"] for row in table}
+    assert {"object_vanished"} <= {row["code"] for row in table if row["tried again"] == "yes"}
+    assert {"empty_object", "too_long"} <= {row["code"] for row in table if row["tried again"] == "no"}
+    link = story.transcripts.object_uri(f"_runs/{first.run_id}/certificate.json")
+    assert link in str(about["archive-run-certificate"].data)
+
+
 def test_summary_for_people(story: World) -> None:
     """The table of a run says what happened, and whether every object is accounted for."""
     rows = dict(summary_rows(story.runs["first"].summary))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.artifacts import RunProgress
 from flows.foreman import Foreman
 from flows.progress import Nobody, watched_by
 from tasks.dispatch import Earlier, Ending, How, Order, Way
@@ -106,6 +107,8 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the events that Prefect would be sent."""
     names: list[str] = []
     monkeypatch.setattr("flows.foreman.get_run_logger", logging.getLogger)
+    for kind in ("create_progress", "update_progress"):
+        monkeypatch.setattr(f"flows.artifacts.{kind}_artifact", lambda **_: None)
     monkeypatch.setattr("flows.foreman.emit_event", lambda name, **_: names.append(name))
     return names
 
@@ -122,7 +125,12 @@ def _always(how: How) -> Callable[[Order], Ending]:
 
 
 def _work(crew: ScriptedCrew, jobs: int, **settings: object) -> None:
-    Foreman(crew.storage, _head(jobs), RunSettings(**settings), crew).work(lambda: None)  # type: ignore[arg-type]
+    _foreman(crew, jobs, **settings).work(lambda: None)
+
+
+def _foreman(crew: ScriptedCrew, jobs: int, **settings: object) -> Foreman:
+    head = _head(jobs)
+    return Foreman(crew.storage, head, RunSettings(**settings), crew, RunProgress(head))  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("notes")
@@ -178,7 +186,7 @@ def test_nodes_that_are_left_out_are_tried_again_where_there_is_no_other(storage
         return Ending(order, "refused", "no GPU")
 
     crew.script = script
-    foreman = Foreman(storage, _head(1), RunSettings(gpu_patience_s=1e-6), crew)
+    foreman = _foreman(crew, 1, gpu_patience_s=1e-6)
 
     def node_is_left_out() -> None:
         crew.nobody_takes = bool(crew.under_way and crew.under_way[0].excluded_nodes) or (
@@ -235,7 +243,7 @@ def test_waiting_without_end_is_told_again_and_again(storage: Storage, notes: No
     def somebody_comes() -> None:
         crew.nobody_takes = len(events) < 3
 
-    Foreman(storage, _head(3), RunSettings(gpu_patience_s=1e-6), crew).work(somebody_comes)
+    _foreman(crew, 3, gpu_patience_s=1e-6).work(somebody_comes)
     assert ["callscribe.run.waiting-for-device"] * 3 == events
     assert "no worker has taken up a job of run" in notes.said[0]
     assert {"planned"} == {order.way for order in crew.begun}
@@ -291,5 +299,5 @@ def test_a_run_that_loses_its_month_leaves_its_crew(storage: Storage) -> None:
             raise SettingsError("lost")
 
     with pytest.raises(SettingsError):
-        Foreman(storage, _head(3), RunSettings(job_attempts=100), crew).work(check)
+        _foreman(crew, 3, job_attempts=100).work(check)
     assert crew.left

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 import soundfile
 
+from tasks.query import connect
 from tasks.settings import PRIVACY_ENVIRONMENT, load_settings
+from tasks.storage import open_storage
 
 pytestmark = pytest.mark.long
 
@@ -124,12 +126,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen of the run: its processes, connections and look-ups, what left its network, its own report."""
+    """What was seen of the run: its processes, connections and look-ups, what left its network, its own report.
+
+    And what it wrote to stderr, its log in JSON.
+    """
 
     lines: list[dict[str, Any]]
     sent: Sent | None
     report: dict[str, Any]
     folder: Path
+    stderr: str
 
 
 def _own_network() -> list[str] | None:
@@ -190,6 +196,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
             **INDISCREET,
             "CALLSCRIBE_MODELS__FOLDER": str(models),
             "CALLSCRIBE_RECOGNIZER__BEAM_SIZE": "1",
+            "CALLSCRIBE_LOGS__FORMAT": "json",
+            "CALLSCRIBE_LOGS__LEVEL": "DEBUG",
             # Threads that wait by spinning take the time of whatever else this machine does.
             "CALLSCRIBE_RECOGNIZER__CPU_THREADS": "1",
             "OMP_NUM_THREADS": "1",
@@ -210,6 +218,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
         sent=_sent(folder / "counts") if network else None,
         report=json.loads((folder / "report.json").read_text()),
         folder=folder,
+        stderr=done.stderr,
     )
 
 
@@ -322,6 +331,22 @@ def test_nothing_leaves_the_network(observed: Observed, own_network: list[str]) 
     """Neither Python nor native code sends a packet or asks for a name; ONNX Runtime would, unless it is told."""
     assert own_network
     assert Sent(packets=0, datagrams=0) == observed.sent
+
+
+def test_nobody_is_told_what_was_said(observed: Observed) -> None:
+    """Neither the log, in JSON and with Prefect's lines in it, nor what Prefect keeps holds anything of the call."""
+    with connect(open_storage((observed.folder / "transcripts").as_uri())) as connection:
+        spoken = [text for (text,) in connection.execute("SELECT text FROM utterances").fetchall()]
+    assert any(len(text) > 20 for text in spoken)
+    lines = [json.loads(line) for line in observed.stderr.splitlines() if line.startswith("{")]
+    assert {"call done", "the run ends"} <= {line["message"] for line in lines}
+    assert any(line["logger"].startswith("prefect.") for line in lines)
+    kept = b"".join(path.read_bytes() for path in (observed.folder / "prefect").rglob("*") if path.is_file())
+    assert b"archive-run" in kept
+    for words in (text.split() for text in spoken if len(text) > 20):
+        passage = " ".join(words[:4])
+        assert passage not in observed.stderr
+        assert passage.encode() not in kept
 
 
 def test_nothing_is_kept_to_recognise_this_machine(observed: Observed) -> None:
