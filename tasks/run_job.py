@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -133,6 +133,7 @@ class _Job:
         self._unsaved: list[CallRows] = []
         self._saved_at = time.monotonic()
         self._flying: dict[str, None] = {}
+        self._fingerprint = cache(partial(fingerprint_of, settings, models))
 
     def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
         """Do what is left of the work; how many calls have which outcome, when all is committed."""
@@ -214,8 +215,7 @@ class _Job:
 
     def _is_of(self, row: Row, planned: PlannedCall) -> bool:
         """Whether a row of a checkpoint is of these bytes, under these settings."""
-        wanted = fingerprint_of(self._settings, self._models, planned.call.hints)
-        return (row["audio_etag"], row["fingerprint"]) == (planned.call.etag, wanted)
+        return (row["audio_etag"], row["fingerprint"]) == (planned.call.etag, self._fingerprint(planned.call.hints))
 
     def _changes(self, rest: Sequence[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:
         """What becomes of each call: first of those that may have killed a process, each alone, then of all others."""
@@ -299,7 +299,7 @@ class _Job:
                 bundle_digest=self._models.bundle.digest,
                 device=self._models.device.name,
                 compute_type=self._models.device.compute_type,
-                fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
+                fingerprint=self._fingerprint(planned.call.hints),
                 attempt=planned.attempt,
                 transcribed_at=datetime.now(UTC),
             ),
