@@ -8,8 +8,8 @@ from typing import Any
 
 from evaluation.formats import RttmTurn, StmLine, serialise_rttm, serialise_stm
 from tasks.rows import CallRows
-from tasks.schemas import MAP_COLUMNS, UTTERANCES, Row
-from tasks.tables import table_of, to_parquet
+from tasks.schemas import MAP_COLUMNS
+from tasks.tables import to_parquet
 
 
 def render(rows: CallRows, format_name: str) -> bytes:
@@ -75,7 +75,7 @@ def _rttm(rows: CallRows) -> bytes:
 
 
 def _parquet(rows: CallRows) -> bytes:
-    return to_parquet(table_of(list[Row](rows.utterances), UTTERANCES))
+    return to_parquet(rows.spoken)
 
 
 FORMATS: Mapping[str, Callable[[CallRows], bytes]] = {

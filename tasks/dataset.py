@@ -21,7 +21,7 @@ from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, StorageRefused
 from tasks.records import CopiedAudio
 from tasks.rows import CallRows, audio_columns, transcript_digest
-from tasks.schemas import CALLS, SCHEMAS, UTTERANCES, Row
+from tasks.schemas import CALLS, SCHEMAS, Row
 from tasks.shards import TABLES, Table, object_key, shard_name
 from tasks.storage import Storage, prove_conditional_writes
 from tasks.tables import calls_of, from_parquet, joined, only, table_of, to_parquet, without, write_id_of
@@ -113,12 +113,6 @@ class DataSet:
     def read_calls(self, month: str, columns: Sequence[str] | None = None) -> list[Row]:
         """Every row of `calls` of a month, all columns or some; `read_shards` holds one shard at a time."""
         return [row for rows in self.read_shards(month, columns) for row in rows]
-
-    def read_utterances(self, month: str, shard: int, shards: int, batch_rows: int) -> Iterator[Row]:
-        """The rows of `utterances` of one shard, in order, so many as dicts at a time."""
-        table = self._read("utterances", month, shard, shards).table
-        for batch in table.to_batches(max_chunksize=batch_rows):
-            yield from batch.to_pylist()
 
     def erased(self, month: str, shard: int, shards: int) -> frozenset[str]:
         """The call_ids of a shard that were erased: they are no work, and must not return."""
@@ -278,10 +272,10 @@ class DataSet:
         standing: dict[str, Row] = {row["call_id"]: row for row in calls.table.to_pylist()}
         merged, added = merge_changes(standing, changes, erased)
         known = set(utterances.table["transcript_id"].unique().to_pylist())
-        rows = [row for item in added if item.call["transcript_id"] not in known for row in item.utterances]
+        spoken = [item.spoken for item in added if item.call["transcript_id"] not in known]
 
         new_calls = calls_of(list(merged.values()))
-        both = joined(utterances.table, table_of(rows, UTTERANCES), new_calls)
+        both = joined([utterances.table, *spoken], new_calls)
         etag = self._write("utterances", month, shard, shards, both, utterances.etag)
         self._write("calls", month, shard, shards, new_calls, calls.etag)
 
@@ -363,7 +357,7 @@ def _has_utterances(row: Row) -> bool:
         return False
     if row["transcript_sha256"] is None:
         return bool(row["outcome"] == "transcribed")
-    return bool(row["transcript_sha256"] != transcript_digest(row, ()))
+    return bool(row["transcript_sha256"] != transcript_digest(row))
 
 
 def _is_failed(row: Row) -> bool:

@@ -24,9 +24,9 @@ from typing import Any
 from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, PreconditionFailed, RunIncomplete
 from tasks.rows import CallRows
-from tasks.schemas import CHECKPOINT
+from tasks.schemas import CALLS, CHECKPOINT
 from tasks.storage import Storage
-from tasks.tables import from_parquet, table_of, to_parquet
+from tasks.tables import from_parquet, nested, table_of, to_parquet, unnested
 
 # A call that has killed so many processes while it was alone in them is set aside.
 MOST_DEATHS = 2
@@ -139,21 +139,20 @@ class JobRecord:
         """Write a checkpoint of calls that are finished."""
         if not finished:
             return
-        rows = [item.call | {"utterances": list(item.utterances)} for item in finished]
+        table = nested(table_of([item.call for item in finished], CALLS), [item.spoken for item in finished])
         key = f"{self._run}/checkpoints/{self._name}-{self.attempt}-{next(self._saves):04d}.parquet"
-        self._storage.put(key, to_parquet(table_of(rows, CHECKPOINT)))
+        self._storage.put(key, to_parquet(table))
 
     def saved(self) -> list[CallRows]:
         """The calls in all checkpoints of the job; a checkpoint that was cut off or damaged counts for nothing."""
         found: dict[str, CallRows] = {}
         for key in self._checkpoint_keys():
             try:
-                rows = from_parquet(self._storage.get(key).data, CHECKPOINT).to_pylist()
+                table = from_parquet(self._storage.get(key).data, CHECKPOINT)
             except (ValueError, ObjectVanished):
                 continue
-            for row in rows:
-                utterances = tuple(row.pop("utterances"))
-                found[row["call_id"]] = CallRows(row, utterances)
+            for row, spoken in unnested(table):
+                found[row["call_id"]] = CallRows(row, spoken)
         return list(found.values())
 
     def end(self, outcomes: Mapping[str, int]) -> None:

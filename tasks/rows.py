@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -23,28 +24,39 @@ from tasks.records import (
     Utterance,
 )
 from tasks.schemas import CALLS, UTTERANCES, Row
+from tasks.tables import NOTHING_SAID, ArrowTable, SpokenColumns, utterances_of
 
 # Beyond these digits, a probability says nothing; all of them were a fifth of the data set.
 _PROBABILITY_DIGITS = 4
 _WORD_NUMBERS = ("start", "end", "probability")
 _UTTERANCE_NUMBERS = tuple(field.name for field in UTTERANCES if field.type == "double")
 _UTTERANCE_VALUES = tuple(name for name in UTTERANCES.names if name not in {*_UTTERANCE_NUMBERS, "words"})
+_EMPTY = dict.fromkeys(CALLS.names)
+# Columns that are fields of the record too.
+_OF_AN_UTTERANCE = tuple(name for name in UTTERANCES.names if name not in {"call_id", "transcript_id", "words"})
 
 
 @dataclass(frozen=True, slots=True)
 class CallRows:
-    """The rows of one outcome: one of `calls`, and those of `utterances`."""
+    """The rows of one outcome: one of `calls`, and those of `utterances` as a table.
+
+    There are a thousand words in a call: as Python objects, they would take most of the time and memory of a job.
+    """
 
     call: Row
-    utterances: tuple[Row, ...]
+    spoken: ArrowTable
+
+    @property
+    def utterances(self) -> tuple[Row, ...]:
+        """The rows of `utterances`, made anew."""
+        return tuple(self.spoken.to_pylist())
 
 
 def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     """The rows that an outcome becomes."""
     call, transcript, failure = outcome.call, outcome.transcript, outcome.failure
     identity = transcript_id(call.call_id, outcome.audio_sha256, provenance)
-    row: Row = dict.fromkeys(CALLS.names)
-    row |= {
+    row: Row = _EMPTY | {
         "call_id": call.call_id,
         "transcript_id": identity,
         **audio_columns(outcome),
@@ -95,7 +107,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
     if failure is not None:
         row |= {"error_code": failure.code, "error": failure.message}
     if transcript is None:
-        return CallRows(row | {"transcript_sha256": transcript_digest(row, ())}, ())
+        return CallRows(row | {"transcript_sha256": transcript_digest(row)}, utterances_of(NOTHING_SAID))
     quality, metrics = transcript.quality, transcript.metrics
     row |= {
         "language": transcript.language,
@@ -119,11 +131,8 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         "words": metrics.words,
         "words_per_minute": metrics.words_per_minute,
     }
-    # In one go: rounding each in Python would take as long as all else of a row.
-    words = (word.probability for item in transcript.utterances for word in item.words)
-    rounded = iter(np.round(np.fromiter(words, float), _PROBABILITY_DIGITS).tolist())
-    utterances = tuple(_utterance_row(item, call.call_id, identity, rounded) for item in transcript.utterances)
-    return CallRows(row | {"transcript_sha256": transcript_digest(row, utterances)}, utterances)
+    columns = _columns(transcript.utterances, call.call_id, identity)
+    return CallRows(row | {"transcript_sha256": transcript_digest(row, columns)}, utterances_of(columns))
 
 
 def audio_columns(outcome: Outcome | CopiedAudio) -> Row:
@@ -141,7 +150,7 @@ def audio_columns(outcome: Outcome | CopiedAudio) -> Row:
     return {"audio_uri": call.uri, "audio_etag": call.etag, "audio_legs": legs}
 
 
-def transcript_digest(call: Row, utterances: Iterable[Row]) -> str:
+def transcript_digest(call: Row, said: SpokenColumns = NOTHING_SAID) -> str:
     """SHA-256 over what a call came to: its transcript_id and outcome, and every column of its utterances.
 
     In this order: the JSON of `[transcript_id, outcome, error_code]`; then of each utterance the JSON of a list of its
@@ -151,18 +160,29 @@ def transcript_digest(call: Row, utterances: Iterable[Row]) -> str:
 
     Args:
         call: row of `calls`.
-        utterances: its rows of `utterances`, in order of `index`.
+        said: its utterances, in order of `index`.
     """
     digest = hashlib.sha256(json.dumps([call[name] for name in ("transcript_id", "outcome", "error_code")]).encode())
-    for row in utterances:
-        words = row["words"]
-        values = [row[name] for name in _UTTERANCE_VALUES]
-        values += [[word["text"] for word in words], [word["overlap"] for word in words]]
-        numbers = [row[name] for name in _UTTERANCE_NUMBERS]
-        numbers += [word[name] for word in words for name in _WORD_NUMBERS]
-        digest.update(json.dumps(values).encode())
-        digest.update(np.array(numbers, dtype="<f8").tobytes())
+    numbers, times = (
+        np.array([columns[name] for name in names], "<f8").T.tobytes()
+        for columns, names in ((said.columns, _UTTERANCE_NUMBERS), (said.words, _WORD_NUMBERS))
+    )
+    of_utterance, of_word = 8 * len(_UTTERANCE_NUMBERS), 8 * len(_WORD_NUMBERS)
+    places = list(pairwise(accumulate(said.lengths, initial=0)))
+    nested = [[said.words[name][start:end] for start, end in places] for name in ("text", "overlap")]
+    rows = zip(*(said.columns[name] for name in _UTTERANCE_VALUES), *nested, strict=True)
+    for index, (values, (start, end)) in enumerate(zip(_encoded(rows), places, strict=True)):
+        digest.update(values.encode())
+        digest.update(numbers[index * of_utterance : (index + 1) * of_utterance])
+        digest.update(times[start * of_word : end * of_word])
     return digest.hexdigest()
+
+
+def _encoded(rows: Iterable[Sequence[object]]) -> list[str]:
+    """The JSON of each of some lists that hold no objects; all are encoded in one go, which is faster."""
+    marked = [part for row in rows for part in (row, {"": 0})]
+    # A text cannot hold the mark, because the quotes in it are escaped.
+    return [encoded.removeprefix(", ") for encoded in json.dumps(marked)[1:-1].split(', {"": 0}')[:-1]]
 
 
 def planned_rows(work: Iterable[PlannedCall]) -> list[Row]:
@@ -251,34 +271,20 @@ def _trial_row(trial: DenoiseTrial) -> Row:
     }
 
 
-def _utterance_row(utterance: Utterance, call_id: str, identity: str, probabilities: Iterator[float]) -> Row:
-    return {
-        "call_id": call_id,
-        "transcript_id": identity,
-        "index": utterance.index,
-        "speaker": utterance.speaker,
-        "channel": utterance.channel,
-        "start": utterance.start,
-        "end": utterance.end,
-        "text": utterance.text,
-        "translation": utterance.translation,
-        "language": utterance.language,
-        "confidence": utterance.confidence,
-        "avg_logprob": utterance.avg_logprob,
-        "no_speech_prob": utterance.no_speech_prob,
-        "compression_ratio": utterance.compression_ratio,
-        "overlap": utterance.overlap,
-        "flags": list(utterance.flags),
-        # Not by `asdict`: there are a thousand words in a call, and that would take most of the time of its rows.
-        "words": [
-            {
-                "text": word.text,
-                "start": word.start,
-                "end": word.end,
-                "probability": probability,
-                "overlap": word.overlap,
-            }
-            # What comes first ends first, so that nothing of the next utterance's is taken.
-            for word, probability in zip(utterance.words, probabilities, strict=False)
-        ],
-    }
+def _columns(utterances: Sequence[Utterance], call_id: str, identity: str) -> SpokenColumns:
+    """The rows of `utterances` of a call."""
+    columns = {name: [getattr(item, name) for item in utterances] for name in _OF_AN_UTTERANCE}
+    columns |= {"call_id": [call_id] * len(utterances), "transcript_id": [identity] * len(utterances)}
+    words = [word for item in utterances for word in item.words]
+    probabilities = np.fromiter((word.probability for word in words), float, len(words))
+    return SpokenColumns(
+        columns,
+        {
+            "text": [word.text for word in words],
+            "start": np.fromiter((word.start for word in words), float, len(words)),
+            "end": np.fromiter((word.end for word in words), float, len(words)),
+            "probability": probabilities.round(_PROBABILITY_DIGITS),
+            "overlap": [word.overlap for word in words],
+        },
+        [len(item.words) for item in utterances],
+    )

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import get_args
@@ -156,6 +156,7 @@ class _Job:
         self._unsaved: list[CallRows] = []
         self._saved_at = time.monotonic()
         self._flying: dict[str, None] = {}
+        self._fingerprint = cache(partial(fingerprint_of, settings, models))
 
     def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
         """Do what is left of the work; how many calls have which outcome, when all is committed."""
@@ -257,7 +258,7 @@ class _Job:
         Those of the plan, or what it allows instead: an earlier attempt at the job may have been run otherwise.
         """
         hints = planned.call.hints
-        wanted = {fingerprint_of(self._settings, self._models, hints), planned.fingerprint}
+        wanted = {self._fingerprint(hints), planned.fingerprint}
         wanted |= {way.of(hints) for way in self._ways}
         return bool(row["audio_etag"] == planned.call.etag and row["fingerprint"] in wanted)
 
@@ -361,7 +362,7 @@ class _Job:
                 device=self._models.device.name,
                 driver_version=self._models.device.driver,
                 compute_type=self._models.device.compute_type,
-                fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
+                fingerprint=self._fingerprint(planned.call.hints),
                 attempt=planned.attempt,
                 transcribed_at=datetime.now(UTC),
                 recognizer=recognizer_mark(self._settings),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tasks.errors import QueryError
-from tasks.schemas import CALLS, SCHEMA_VERSION, Row, with_month
+from tasks.schemas import CALLS, CHECKPOINT, SCHEMA_VERSION, UTTERANCES, Row, with_month
 from tasks.shards import Table
 from tasks.storage import DirectAccess, FolderAccess
 
@@ -41,6 +44,70 @@ _SELDOM_REPEATED = frozenset(
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """An Arrow table of rows."""
     return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenColumns:
+    """Rows of the table `utterances` as columns.
+
+    A call has a thousand words: as rows of dicts, they would take most of the time and the memory of a job.
+
+    Attributes:
+        columns: all but `words`, by name.
+        words: the fields of the words of all utterances, one after the other, by name.
+        lengths: how many of the words each utterance has.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
+    words: Mapping[str, Sequence[Any] | NDArray[Any]]
+    lengths: Sequence[int]
+
+
+# Said once: pyarrow makes a new object of them every time that it is asked.
+_KINDS = {field.name: field.type for field in UTTERANCES}
+_WORDS = _KINDS["words"]
+_WORD_FIELDS = list(_WORDS.value_type)
+NOTHING_SAID = SpokenColumns(
+    {name: [] for name in _KINDS if name != "words"}, {field.name: [] for field in _WORD_FIELDS}, []
+)
+
+
+def utterances_of(said: SpokenColumns) -> pa.Table:
+    """The table `utterances` of its columns."""
+    words = [pa.array(said.words[field.name], field.type) for field in _WORD_FIELDS]
+    ends = pa.array(list(accumulate(said.lengths, initial=0)), pa.int32())
+    listed = pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(words, fields=_WORD_FIELDS), type=_WORDS)
+    columns = [listed if name == "words" else pa.array(said.columns[name], kind) for name, kind in _KINDS.items()]
+    return pa.Table.from_arrays(columns, schema=UTTERANCES)
+
+
+def columns_of(utterances: pa.Table) -> SpokenColumns:
+    """The columns of a table `utterances`."""
+    words = utterances["words"].combine_chunks()
+    fields = zip(_WORD_FIELDS, words.flatten().flatten(), strict=True)
+    return SpokenColumns(
+        {name: utterances[name].to_pylist() for name in _KINDS if name != "words"},
+        {field.name: values.to_pylist() for field, values in fields},
+        words.value_lengths().fill_null(0).to_pylist(),
+    )
+
+
+def nested(calls: pa.Table, spoken: Sequence[pa.Table]) -> pa.Table:
+    """A checkpoint: the table `calls`, and in one more column the table `utterances` of each of them."""
+    ends = pa.array(list(accumulate(map(len, spoken), initial=0)), pa.int32())
+    rows = pa.concat_tables(spoken).to_struct_array().combine_chunks()
+    column = pa.ListArray.from_arrays(ends, rows, type=CHECKPOINT.field("utterances").type)
+    return pa.Table.from_arrays([*calls.columns, column], schema=CHECKPOINT)
+
+
+def unnested(checkpoint: pa.Table) -> Iterator[tuple[Row, pa.Table]]:
+    """What `nested` made one of, back: each row of `calls`, and its table `utterances`."""
+    column = checkpoint["utterances"].combine_chunks()
+    spoken = pa.Table.from_arrays(column.flatten().flatten(), schema=UTTERANCES)
+    start = 0
+    for row, length in zip(checkpoint.select(CALLS.names).to_pylist(), column.value_lengths().to_pylist(), strict=True):
+        yield row, spoken.slice(start, length)
+        start += length
 
 
 def to_parquet(table: pa.Table, write_id: str = "") -> bytes:
@@ -126,7 +193,16 @@ def write_id_of(content: bytes) -> str:
 
 def only(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
     """The rows whose column holds one of the values."""
-    return table.filter(pc.is_in(table[column], values.combine_chunks()))
+    return _kept(table, pc.is_in(table[column], values.combine_chunks()))
+
+
+def runs_of(table: pa.Table, column: str) -> Iterator[tuple[str, pa.Table]]:
+    """Each value of a column, with the rows that have it and lie together; copies nothing."""
+    start = 0
+    for value, group in groupby(table[column].to_pylist()):
+        length = sum(1 for _ in group)
+        yield value, table.slice(start, length)
+        start += length
 
 
 class ByCall:
@@ -137,29 +213,26 @@ class ByCall:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self._places: dict[str, tuple[int, int]] = {}
-        start = 0
-        for call_id, group in groupby(table["call_id"].to_pylist()):
-            length = sum(1 for _ in group)
-            self._places[call_id] = start, length
-            start += length
+        self._found = dict(runs_of(table, "call_id"))
 
     def rows(self, call_id: str) -> list[Row]:
         """The rows of a call, in the table's order; none where it is not there."""
-        start, length = self._places.get(call_id, (0, 0))
-        found: list[Row] = self._table.slice(start, length).to_pylist()
-        return found
+        return self._found[call_id].to_pylist() if call_id in self._found else []
 
 
 def among(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
     """The rows whose column holds one of the values, given as Python strings."""
-    return table.filter(pc.is_in(table[column], pa.array(list(values), table[column].type)))
+    return _kept(table, pc.is_in(table[column], pa.array(list(values), table[column].type)))
 
 
 def without(table: pa.Table, column: str, values: Iterable[str]) -> pa.Table:
     """The rows whose column holds none of the values."""
-    return table.filter(pc.invert(pc.is_in(table[column], pa.array(list(values), table[column].type))))
+    return _kept(table, pc.invert(pc.is_in(table[column], pa.array(list(values), table[column].type))))
+
+
+def _kept(table: pa.Table, which: pa.ChunkedArray) -> pa.Table:
+    """The rows that a mask names; mostly these are all, and nothing is copied."""
+    return table if pc.all(which).as_py() else table.filter(which)
 
 
 def calls_of(rows: Sequence[Row]) -> pa.Table:
@@ -167,18 +240,20 @@ def calls_of(rows: Sequence[Row]) -> pa.Table:
     return table_of(rows, CALLS).sort_by([("started_at", "ascending"), ("call_id", "ascending")])
 
 
-def joined(standing: pa.Table, added: pa.Table, calls: pa.Table) -> pa.Table:
-    """Two tables `utterances` as one, in its order: that of the table `calls`, and in a call by index.
+def joined(parts: Iterable[pa.Table], calls: pa.Table) -> pa.Table:
+    """Tables `utterances` as one, in its order: that of the table `calls`, and in a call by index.
 
     Args:
-        standing: the utterances that are there.
-        added: those that are added.
+        parts: utterances that are there, and those that are added.
         calls: the calls in their order; utterances of other calls come last.
     """
-    table = pa.concat_tables([standing, added])
+    table = pa.concat_tables(parts).combine_chunks()
     place = pc.index_in(table["call_id"], calls["call_id"].combine_chunks())
     order = pa.table({"place": place, "transcript_id": table["transcript_id"], "index": table["index"]})
-    return table.take(pc.sort_indices(order, [(name, "ascending") for name in order.column_names]))
+    indices = pc.sort_indices(order, [(name, "ascending") for name in order.column_names])
+    # What is added is mostly of later calls: then nothing needs to be moved.
+    is_sorted = np.array_equal(indices, np.arange(len(table)))
+    return table if is_sorted else table.take(indices)
 
 
 def open_table(access: DirectAccess, name: Table, keys: Sequence[str]) -> pads.Dataset:

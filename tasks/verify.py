@@ -11,7 +11,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from tasks.certificates import RECORD_BYTES, Certificate, output_record, outputs_key, read_chain
 from tasks.dataset import DataSet
@@ -22,10 +21,9 @@ from tasks.retention_rules import text_was_due
 from tasks.rows import transcript_digest
 from tasks.schemas import Row
 from tasks.shards import shard_name, shard_of
+from tasks.tables import columns_of, runs_of
 
 _HALF = RECORD_BYTES // 2
-# Rows of `utterances` that are held at a time.
-_BATCH_ROWS = 2000
 _CALL_COLUMNS = (
     "call_id",
     "transcript_id",
@@ -221,7 +219,7 @@ def _text_difference(row: Row, digests: Mapping[str, str], past: _Past) -> tuple
     if digest == row["transcript_sha256"]:
         return None
     # A retention removes the utterances of a shard before its rows say so.
-    if digest == transcript_digest(row, ()) and text_was_due(row, past.month, past.begun):
+    if digest == transcript_digest(row) and text_was_due(row, past.month, past.begun):
         return "text_gone", f"its text is gone, as a retention has begun to remove it: {again}"
     return "altered", "its utterances are not those that were written with it"
 
@@ -255,13 +253,12 @@ def _transcript_digests(
 ) -> dict[str, str]:
     """By transcript_id, the digest of each transcript that a call names, from what its utterances hold now."""
     named = {row["transcript_id"]: row for row in rows}
-    digests = {identity: transcript_digest(row, ()) for identity, row in named.items()}
-    utterances = data.read_utterances(month, shard, shards, _BATCH_ROWS)
-    for identity, group in groupby(utterances, lambda row: row["transcript_id"]):
+    digests = {identity: transcript_digest(row) for identity, row in named.items()}
+    for identity, spoken in runs_of(data.read_table(month, shard, shards, "utterances"), "transcript_id"):
         if identity in named:
-            digests[identity] = transcript_digest(named[identity], group)
+            digests[identity] = transcript_digest(named[identity], columns_of(spoken))
         else:
-            result.leftovers += sum(1 for _ in group)
+            result.leftovers += len(spoken)
     return digests
 
 

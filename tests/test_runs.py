@@ -313,7 +313,7 @@ def test_rows_without_counts_of_recognition(storage: Storage) -> None:
     data = DataSet(storage)
     planned_head, jobs = _play(data, ["transcribed", "never_committed"])
     older = _rows("c1", "transcribed", NOW)
-    data.commit(MONTH, shard_of("c1", SHARDS), SHARDS, [CallRows(older.call | {"recognition": None}, older.utterances)])
+    data.commit(MONTH, shard_of("c1", SHARDS), SHARDS, [CallRows(older.call | {"recognition": None}, older.spoken)])
     summary = reconcile(data, planned_head, jobs, 1.0)
     assert {"transcribed": 2} == summary.outcomes
     assert 7 == summary.recognition["chunks"]

@@ -37,8 +37,20 @@ from tasks.records import (
     Word,
 )
 from tasks.rows import planned_calls, planned_rows, rows_of
-from tasks.schemas import CALLS, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
-from tasks.tables import ROWS_PER_GROUP, calls_of, from_parquet, joined, only, table_of, to_parquet, write_id_of
+from tasks.schemas import CALLS, CHECKPOINT, PLANNED, SCHEMA_VERSION, UTTERANCES, Row
+from tasks.tables import (
+    ROWS_PER_GROUP,
+    calls_of,
+    from_parquet,
+    joined,
+    nested,
+    only,
+    runs_of,
+    table_of,
+    to_parquet,
+    unnested,
+    write_id_of,
+)
 
 SCHEMAS = {"calls": CALLS, "utterances": UTTERANCES, "planned": PLANNED}
 
@@ -175,7 +187,7 @@ def test_older_and_newer_rows_in_one_file(name: str) -> None:
     if name == "calls":
         both = calls_of([*standing.to_pylist(), *[row | {"started_at": None} for row in new]])
     else:
-        both = joined(standing, table_of(new, schema), calls_of([{"call_id": "a"}, {"call_id": "call-1"}]))
+        both = joined([standing, table_of(new, schema)], calls_of([{"call_id": "a"}, {"call_id": "call-1"}]))
     first, *rest = from_parquet(to_parquet(both), schema).to_pylist()
     assert old == first
     assert [row | {"started_at": None} if name == "calls" else row for row in table_of(new, schema).to_pylist()] == rest
@@ -443,8 +455,33 @@ def test_utterances_are_in_the_order_of_their_calls() -> None:
 
     calls = calls_of([{"call_id": "b", "started_at": datetime(2026, 10, 5, tzinfo=UTC)}, {"call_id": "a"}])
     standing = table_of([*spoken("gone", 0), *spoken("a", 1, 0)], UTTERANCES)
-    found = joined(standing, table_of(spoken("b", 10, 9), UTTERANCES), calls).select(["call_id", "index"]).to_pylist()
-    assert [("b", 9), ("b", 10), ("a", 0), ("a", 1), ("gone", 0)] == [(row["call_id"], row["index"]) for row in found]
+    found = joined([standing, table_of(spoken("b", 10, 9), UTTERANCES)], calls)
+    expected = [("b", 9), ("b", 10), ("a", 0), ("a", 1), ("gone", 0)]
+    assert expected == [(row["call_id"], row["index"]) for row in found.to_pylist()]
+    assert found.equals(joined([found.slice(0, 3), found.slice(3)], calls))
+
+
+def test_rows_that_lie_together() -> None:
+    """Each run of a value, in order; a value that comes again is another run."""
+    table = table_of([{"call_id": name, "index": index} for index, name in enumerate("aabca")], UTTERANCES)
+    found = [(value, rows["index"].to_pylist()) for value, rows in runs_of(table, "call_id")]
+    assert [("a", [0, 1]), ("b", [2]), ("c", [3]), ("a", [4])] == found
+    assert [] == list(runs_of(table.slice(5), "call_id"))
+
+
+def test_a_checkpoint_gives_back_what_it_was_made_of() -> None:
+    """Each row of `calls` with its own utterances, also where it has none, through Parquet."""
+    heard = [transcript([utterance("one"), utterance("two")]), transcript([]), transcript([utterance("three")])]
+    made = [rows_of(outcome(call_ref(f"c{n}"), transcript=one), provenance()) for n, one in enumerate(heard)]
+    calls = table_of([item.call for item in made], CALLS)
+    checkpoint = nested(calls, [item.spoken for item in made])
+    flat = [row | {"utterances": list(item.utterances)} for row, item in zip(calls.to_pylist(), made, strict=True)]
+    assert checkpoint.equals(table_of(flat, CHECKPOINT))
+    again = list(unnested(from_parquet(to_parquet(checkpoint), CHECKPOINT)))
+    assert calls.to_pylist() == [row for row, _ in again]
+    assert [item.spoken for item in made] == [spoken for _, spoken in again]
+    assert [] == list(unnested(checkpoint.slice(3)))
+    assert [(calls.to_pylist()[2], made[2].spoken)] == list(unnested(checkpoint.slice(2)))
 
 
 def test_layout_of_a_file() -> None:

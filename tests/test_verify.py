@@ -1,15 +1,17 @@
 """Certificates hold each other, and `callscribe verify` holds the data set against them."""
 
+import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import TRANSCRIBED_AT, call_ref, outcome, planned_call, provenance, transcript, utterance
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_runs import head
 from typer.testing import CliRunner
@@ -20,10 +22,10 @@ from tasks.dataset import DataSet, tombstone_key
 from tasks.errors import CertificateBroken, NotAsCertified
 from tasks.rows import CallRows, rows_of, transcript_digest
 from tasks.runs import RunHead, new_run_id, write_head, write_job
-from tasks.schemas import CALLS, UTTERANCES
+from tasks.schemas import CALLS, UTTERANCES, Row
 from tasks.shards import object_key, shard_name, shard_of
 from tasks.storage import Storage, open_storage
-from tasks.tables import from_parquet, table_of, to_parquet
+from tasks.tables import columns_of, from_parquet, table_of, to_parquet
 from tasks.verify import Verification, verify
 
 MONTH = "2026-10"
@@ -152,7 +154,7 @@ def _invented(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     shard = shard_of("call-0", SHARDS)
     name = next(f"new-{number}" for number in range(99) if shard_of(f"new-{number}", SHARDS) == shard)
     made = _rows(name, RUNS[0])
-    return [*rows, made.call | {"transcript_sha256": transcript_digest(made.call, ())}]
+    return [*rows, made.call | {"transcript_sha256": transcript_digest(made.call)}]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_rows_from_before_there_were_digests(storage: Storage) -> None:
     _run(storage, RUNS[0], [])
     shard = shard_of("call-0", SHARDS)
     made = _rows("call-0", RUNS[0])
-    DataSet(storage).commit(MONTH, shard, SHARDS, [CallRows(made.call | {"transcript_sha256": None}, made.utterances)])
+    DataSet(storage).commit(MONTH, shard, SHARDS, [CallRows(made.call | {"transcript_sha256": None}, made.spoken)])
     assert ([], 1) == (_verify(storage).findings, _verify(storage).not_attested)
 
 
@@ -282,14 +284,61 @@ def test_many_write_certificates_at_once(storage: Storage) -> None:
 _times = st.floats(0, 1e5) | st.integers(0, 1000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1).filter(str.strip), _times), max_size=4))
 def test_a_digest_outlives_parquet(said: list[tuple[str, float]]) -> None:
     """What is read back has the digest of what was written, whatever was said, and whole numbers included."""
     heard = [replace(utterance("w"), text=text, start=start, index=index) for index, (text, start) in enumerate(said)]
     made = rows_of(outcome(call_ref(), transcript=transcript(heard)), provenance())
     calls = from_parquet(to_parquet(table_of([made.call], CALLS)), CALLS).to_pylist()
-    utterances = from_parquet(to_parquet(table_of(made.utterances, UTTERANCES)), UTTERANCES).to_pylist()
-    assert made.call["transcript_sha256"] == transcript_digest(calls[0], utterances)
+    spoken = from_parquet(to_parquet(made.spoken), UTTERANCES)
+    assert made.call["transcript_sha256"] == transcript_digest(calls[0], columns_of(spoken))
+    assert made.call["transcript_sha256"] == _plain_digest(calls[0], spoken.to_pylist())
+
+
+def _plain_digest(call: Row, utterances: Sequence[Row]) -> str:
+    """The digest as its definition says, one utterance after the other."""
+    digest = hashlib.sha256(json.dumps([call["transcript_id"], call["outcome"], call["error_code"]]).encode())
+    floats = [field.name for field in UTTERANCES if field.type == "double"]
+    for row in utterances:
+        words = row["words"] or []
+        values = [value for name, value in row.items() if name not in {*floats, "words"}]
+        values += [[word["text"] for word in words], [word["overlap"] for word in words]]
+        numbers = [row[name] for name in floats]
+        numbers += [word[name] for word in words for name in ("start", "end", "probability")]
+        digest.update(json.dumps(values).encode())
+        digest.update(np.array(numbers, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+_words = st.fixed_dictionaries(
+    {
+        "text": st.none() | st.text() | st.sampled_from(['"', ', {"": 0}', '{"": 0}, ', "\\"]),
+        **dict.fromkeys(("start", "end", "probability"), st.none() | st.floats()),
+        "overlap": st.none() | st.booleans(),
+    }
+)
+_texts = st.none() | st.text() | st.sampled_from(['", {"": 0}', '", {\\"": 0}, [', "]]"])
+_of_kind: dict[str, st.SearchStrategy[object]] = {
+    "string": _texts,
+    "int32": st.none() | st.integers(-(2**31), 2**31 - 1),
+    "double": st.none() | st.floats(),
+    "bool": st.none() | st.booleans(),
+}
+_of_column = {"flags": st.none() | st.lists(_texts, max_size=2), "words": st.none() | st.lists(_words, max_size=3)}
+_utterances = st.fixed_dictionaries(
+    {field.name: _of_column[field.name] if field.name in _of_column else _of_kind[str(field.type)]
+     for field in UTTERANCES}
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(_utterances, max_size=4), st.integers(0, 4))
+def test_the_digest_of_whatever_stands(rows: list[Row], first: int) -> None:
+    """It is what its definition says, also of nulls and of texts that look like JSON, and of a part of a table."""
+    call = {"transcript_id": "t", "outcome": "transcribed", "error_code": None}
+    spoken = table_of(rows, UTTERANCES).slice(first)
+    assert _plain_digest(call, spoken.to_pylist()) == transcript_digest(call, columns_of(spoken))
 
 
 def test_on_the_command_line(storage: Storage) -> None:

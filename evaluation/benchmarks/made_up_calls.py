@@ -19,7 +19,8 @@ import numpy as np
 
 from tasks.records import CallRef, Outcome, Provenance
 from tasks.rows import CallRows, rows_of
-from tasks.schemas import Row
+from tasks.schemas import UTTERANCES, Row
+from tasks.tables import table_of
 
 MONTH = "2026-10"
 WORDS_PER_CALL = 900
@@ -117,7 +118,7 @@ def made_up_call(number: int, template: CallRows) -> CallRows:
         "words": sum(len(one["words"]) for one in utterances),
         "transcript_sha256": hashlib.sha256(sha256.encode()).hexdigest(),
     }
-    return CallRows(row, tuple(utterances))
+    return CallRows(row, table_of(utterances, UTTERANCES))
 
 
 def template_rows() -> CallRows:

@@ -10,7 +10,6 @@ after it. Shards are those of the smallest size put together, so that all sizes 
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import platform
@@ -36,7 +35,7 @@ from tasks.query import answer, read_transcript
 from tasks.schemas import CALLS, UTTERANCES
 from tasks.shards import TABLES, Table, object_key, shard_of
 from tasks.storage import Storage, open_storage
-from tasks.tables import calls_of, from_parquet, joined, table_of, to_parquet
+from tasks.tables import calls_of, from_parquet, joined, to_parquet
 from tasks.views import Database, Reader
 
 DEFAULT_HOURS = 250
@@ -93,14 +92,12 @@ class Size:
 
 def build_shard(shard: int, shards: int, calls: int, uri: str) -> None:
     """Write both objects of a shard of a month of made-up calls."""
-    gc.disable()  # millions of small objects that are all needed
     template = template_rows()
     found = [made_up_call(number, template) for number in range(calls) if shard_of(call_id_of(number), shards) == shard]
     table = calls_of([one.call for one in found])
-    spoken = table_of([row for one in found for row in one.utterances], UTTERANCES)
     storage = open_storage(uri)
     storage.put(object_key("calls", MONTH, shard, shards), to_parquet(table))
-    utterances = joined(spoken, table_of([], UTTERANCES), table)
+    utterances = joined([one.spoken for one in found], table)
     storage.put(object_key("utterances", MONTH, shard, shards), to_parquet(utterances))
 
 
@@ -115,7 +112,7 @@ def merge_shards(shard: int, shards: int, parts: int, source: str, uri: str) -> 
     table = calls_of([row for part in held for row in from_parquet(read("calls", part), CALLS).to_pylist()])
     new.put(object_key("calls", MONTH, shard, shards), to_parquet(table))
     spoken = (from_parquet(read("utterances", part), UTTERANCES) for part in held)
-    utterances = reduce(lambda one, other: joined(one, other, table), spoken)
+    utterances = reduce(lambda one, other: joined([one, other], table), spoken)
     new.put(object_key("utterances", MONTH, shard, shards), to_parquet(utterances))
 
 
