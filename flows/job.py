@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.progress import watcher
+from flows.progress import CallDone, watcher
 from tasks.dataset import DataSet
 from tasks.models import Models, load_models
 from tasks.records import CopiedAudio, Outcome
@@ -60,6 +61,30 @@ def transcribe_job(
     Returns:
         how many calls had which outcome.
     """
+    return do_job(transcripts, run_id, job, overrides, budget_s, log=get_run_logger())
+
+
+def do_job(
+    transcripts: str,
+    run_id: str,
+    job: int,
+    overrides: Overrides | None,
+    budget_s: float | None,
+    *,
+    log: logging.Logger | logging.LoggerAdapter[Any],
+    begun: Callable[[], None] = lambda: None,
+) -> dict[str, int]:
+    """What the flow `transcribe-job` does, also in a process that is no flow run; arguments and result are the same.
+
+    Args:
+        transcripts: URI of the data set.
+        run_id: the run.
+        job: its number.
+        overrides: settings.
+        budget_s: worker seconds.
+        log: told what came of it.
+        begun: called when the models are loaded and the job itself begins.
+    """
     began = time.monotonic()
     settings = load_settings(overrides=overrides)
     storage = open_transcripts(transcripts, settings)
@@ -68,11 +93,12 @@ def transcribe_job(
     check = _CHECK.get()
 
     def done(outcome: Outcome | CopiedAudio) -> None:
-        watcher().done(outcome)
+        watcher().done(CallDone.of(outcome))
         check()
 
+    begun()
     counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
-    get_run_logger().info("job %s of %s: %s", job, run_id, counts)
+    log.info("job %s of %s: %s", job, run_id, counts)
     return counts
 
 

@@ -7,6 +7,7 @@ from functools import cache, partial
 
 from tasks.bundles import open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
+from tasks.device_list import parse_devices, require_one_compute_type
 from tasks.devices import compute_type_for
 from tasks.fingerprint import fingerprint
 from tasks.planning import Wanted
@@ -48,9 +49,12 @@ def fingerprints_of(settings: Settings) -> Fingerprints:
 
     Raises:
         BundleError: the bundle is missing or not whole.
+        SettingsError: devices that would not compute in the same numbers.
     """
+    devices = parse_devices(settings.run.devices) or (settings.models.device,)
+    require_one_compute_type(devices, settings.models.compute_type)
     bundle = open_bundle(settings.models.folder, settings.models.bundle)
-    compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+    compute_type = compute_type_for(devices[0], settings.models.compute_type)
     calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
     return Fingerprints(
         bundle=bundle.name,

@@ -101,7 +101,7 @@ def without_prefect(models: Models) -> Iterator[None]:
         patch.setattr("flows.crew.transcribe_job", transcribe_job.fn)
         patch.setattr("flows.month.create_table_artifact", lambda **_: None)
         patch.setattr("flows.month.tags", lambda *_: contextlib.nullcontext())
-        for module in ("flows.month", "flows.foreman", "flows.job"):
+        for module in ("flows.month", "flows.foreman", "flows.device_processes", "flows.job"):
             patch.setattr(f"{module}.get_run_logger", logging.getLogger)
         patch.setattr("flows.job.loaded_models", lambda _settings: models)
         yield
