@@ -7,6 +7,8 @@ LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+# Test files that run at a time, each in one process: many wait for servers or for children that are to die.
+WORKERS := -n 2 --dist loadfile
 
 # pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
 define pip_install
@@ -33,11 +35,11 @@ models: install ## Pull the starter bundle
 
 test: install-dev ## The fast test suite
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
 
 test-faults: install-dev ## The long tests: faults, scale, browser
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long $(WORKERS)
 
 lint: install-dev ## Formatter, linters, types, import rules
 	@$(BIN)/ruff format --check .

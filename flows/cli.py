@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.cli_cluster import reconcile
 from flows.cli_common import (
     EXIT_SOME_CALLS_FAILED,
     BundleOption,
@@ -143,6 +144,7 @@ app.command()(verify)
 app.command()(mend)
 app.command()(erase)
 app.command()(retain)
+app.command()(reconcile)
 
 
 @app.command()
@@ -260,7 +262,7 @@ def check(
     worst: UsageError | StorageUnavailable | None = None
     for result in run_checks(settings):
         mark = "[green]ok[/]   " if result.error is None else "[red]wrong[/]"
-        console.print(f"{mark} {result.name:<12} {escape(result.text)}")
+        console.print(f"{mark} {result.name:<12} {escape(result.text)}", soft_wrap=not console.is_terminal)
         worst = worst or result.error
     if worst is not None:
         raise typer.Exit(_exit_code(worst))

@@ -28,7 +28,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run as own_run
 from prefect.states import Cancelling
 
-from flows.job import Overrides
+from flows.job import WRONG_DEVICE, Overrides
 from flows.progress import watcher
 from tasks import errors
 from tasks.dispatch import Earlier, Ending, How, Order, Way
@@ -45,7 +45,7 @@ AHEAD = 0.1
 NOT_BEGUN = {StateType.SCHEDULED, StateType.PENDING}
 NOT_ANSWERED = (httpx.TransportError, PrefectHTTPStatusError)
 # How a try ended, by the name of the state that it gave its flow run (`flows.job`).
-ENDINGS: dict[str, How] = {"WrongDevice": "refused", "RunIncomplete": "given_up", "BudgetReached": "out_of_budget"}
+ENDINGS: dict[str, How] = {WRONG_DEVICE: "refused", "RunIncomplete": "given_up", "BudgetReached": "out_of_budget"}
 
 
 class DeployedJobs:

@@ -8,6 +8,7 @@ is held by this process, which stops the others when it loses it.
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import time
@@ -99,10 +100,10 @@ class DeviceProcesses:
         self._transcripts = transcripts
         self._run_id = run_id
         devices = parse_devices(settings.run.devices)
-        threads = share_of_cores(usable_cores(), devices)
+        cores = usable_cores()
+        threads = share_of_cores(cores, devices)
         self._places = [
-            # What torch, OpenMP and NumPy's products take of the cores in each process.
-            _Place(device, overrides_on(device, overrides, settings, threads), {"OMP_NUM_THREADS": str(threads)})
+            _Place(device, overrides_on(device, overrides, settings, threads), threads_of(cores, threads))
             for device in devices
         ]
         self._leaving: list[WorkerProcess] = []
@@ -230,7 +231,7 @@ class DeviceProcesses:
             place.order = None
             if kind is DeviceError:
                 self._close(place)
-                text = f"{text} ({place.name} of {socket.gethostname()})"
+                text = f"{place.name}: {text}"
             how = HOWS.get(name, "stopped")
             return Ending(order, how, text, kind(text) if how == "stopped" else None)
         # Nobody knows what state it has left things in.
@@ -264,6 +265,16 @@ class DeviceProcesses:
             place.worker.dismiss()
             self._leaving.append(place.worker)
             place.worker = None
+
+
+def threads_of(cores: int, threads: int) -> dict[str, str]:
+    """Variables that say how many threads libraries start in a process, where the environment does not.
+
+    Torch takes its share. NumPy's products (OpenBLAS) are left as they are in one process: they are small, and with
+    another number of threads they are rounded otherwise, on which, on a CPU, a word here and there may hang.
+    """
+    own = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(cores)}
+    return {name: os.environ.get(name, value) for name, value in own.items()}
 
 
 def overrides_on(device: str, overrides: Overrides | None, settings: Settings, threads: int) -> Overrides:

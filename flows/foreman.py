@@ -15,11 +15,14 @@ from tasks.budget import budget_of
 from tasks.dispatch import Dispatch, Ending, Order, Patience, Way
 from tasks.errors import BudgetReached, DeviceError
 from tasks.job_record import done_jobs, forget_calls_of, worker_seconds
-from tasks.refusals import excluded_nodes, must_stop, refusals
+from tasks.refusals import excluded_nodes, forget_refusals, must_stop, refusals
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
 from tasks.storage import Storage
 
+# Nodes that are left out are tried once more where nobody else has taken up a job for so long: else a run whose nodes
+# have all refused would wait for ever, and never come to the refusals that stop it.
+LEFT_OUT_S = 600.0
 # The event by which Prefect's automations can tell somebody that a run waits for devices.
 WAITING_EVENT = "callscribe.run.waiting-for-device"
 
@@ -42,11 +45,17 @@ class Foreman:
         self._done = done_jobs(storage, head.run_id)
         forget_calls_of(storage, head.run_id, self._done)  # a process may have died before it did
         left = [number for number in range(1, head.jobs + 1) if number not in self._done]
+        if must_stop(refusals(storage, head.run_id)):
+            forget_refusals(storage, head.run_id)  # they stopped the run, and somebody has started it again
+        self._excluded = excluded_nodes(refusals(storage, head.run_id))
         self._dispatch = Dispatch(left, settings.job_attempts, crew.resume())
         self._ledger = _Ledger.opened(storage, head.run_id, budget_of(settings))
         self._patience = Patience(settings.gpu_patience_s)
-        self._excluded: tuple[str, ...] = ()
+        self._left_out = Patience(min(LEFT_OUT_S, settings.gpu_patience_s or LEFT_OUT_S))
+        self._leaves_out = True
         self._stopped_by: Exception | None = None
+        self._no_device = False
+        self._taken_up = False
         for order in self._dispatch.under_way.values():
             self._ledger.promise(order)
 
@@ -77,6 +86,7 @@ class Foreman:
             raise self._stopped_by
 
     def _begin(self) -> None:
+        self._do_without()
         ways: tuple[Way, ...] = ("planned", "cpu", "fallback")
         for way in ways:
             orders = self._dispatch.next(way, self._crew.slots(way), self._ledger.left_s, self._excluded)
@@ -96,6 +106,7 @@ class Foreman:
     def _end(self, ending: Ending) -> None:
         self._dispatch.ended(ending)
         job = ending.order.job
+        self._taken_up |= ending.order.way == "planned" and ending.how not in {"refused", "withdrawn", "cancelled"}
         self._ledger.settle(ending.order)
         if ending.how == "done":
             self._done.add(job)
@@ -104,56 +115,70 @@ class Foreman:
         if ending.how == "refused":
             self._refused(ending)
         elif ending.how == "stopped":
-            self._stopped_by = self._stopped_by or ending.error
-            self._crew.withdraw(self._crew.idle())
+            self._stop(ending.error)
+
+    def _stop(self, error: Exception | None) -> None:
+        """Begin no more jobs, take back those that nobody has taken up, and raise this when the others have ended."""
+        self._dispatch.close()
+        self._stopped_by = self._stopped_by or error
+        self._crew.withdraw(self._crew.idle())
 
     def _refused(self, ending: Ending) -> None:
         """A device was not what was asked for: keep off its node, and after some of them stop, or do without."""
         watcher().note(ending.why)
         get_run_logger().warning("job %s was refused: %s", ending.order.job, ending.why)
         known = refusals(self._storage, self._head.run_id)
-        excluded = excluded_nodes(known)
+        excluded = excluded_nodes(known) if self._leaves_out else ()
         for node in excluded:
             if node not in self._excluded:
                 watcher().note(f"node {node} has refused twice, and gets no more jobs of this run")
         self._excluded = excluded
         if self._crew.only_device or must_stop(known):
-            self._do_without(DeviceError(ending.why))
+            self._no_device = True
+            if self._settings.without_gpu == "wait":
+                self._stop(DeviceError(ending.why))
 
     def _look_at_the_clock(self) -> None:
-        """Where no worker has taken up a job for long, say so, and do what the settings allow."""
+        """Where no worker has taken up a job for long, say so, and try nodes again that were left out."""
         idle = set(self._crew.idle())
         planned = {order.job for order in self._dispatch.under_way.values() if order.way == "planned"}
+        working, waiting = bool(planned - idle) or self._taken_up, bool(planned & idle)
+        self._taken_up = False
         now = time.monotonic()
-        self._patience = self._patience.at(now, working=bool(planned - idle), waiting=bool(planned & idle))
-        if not self._patience.is_over(now):
-            return
-        self._patience = self._patience.after_telling()
-        waited_s = now - (self._patience.since or now)
+        self._left_out = self._left_out.at(now, working=working or not self._excluded, waiting=waiting)
+        if self._left_out.is_over(now):
+            watcher().note(f"nobody else takes up jobs: {', '.join(self._excluded)} may have them again")
+            self._excluded, self._leaves_out = (), False
+            self._crew.withdraw(planned & idle)
+        self._patience = self._patience.at(now, working=working, waiting=waiting)
+        if self._patience.is_over(now):
+            waited_s = now - (self._patience.since or now)
+            self._patience = self._patience.after_telling()
+            self._tell_of_waiting(waited_s, len(planned))
+
+    def _tell_of_waiting(self, waited_s: float, submitted: int) -> None:
         message = (
             f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
-            f"{len(planned)} submitted, {self._dispatch.waiting:,} to come"
+            f"{submitted:,} submitted, {self._dispatch.waiting:,} to come"
         )
         watcher().note(message)
         get_run_logger().error(message)
         emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
-        if self._settings.without_gpu != "wait":
-            self._crew.withdraw(planned & idle)
-            self._do_without(None)
 
-    def _do_without(self, error: DeviceError | None) -> None:
-        """Let jobs be done in another way, where that is allowed; else stop, if there is an error."""
+    def _do_without(self) -> None:
+        """Let jobs be done in the other way that is allowed, while no device is to be had as planned."""
         way = self._settings.without_gpu
-        if way == "wait":
-            if error is not None:
-                self._dispatch.close()
-                self._stopped_by = self._stopped_by or error
-                self._crew.withdraw(self._crew.idle())
+        if way == "wait" or not (self._no_device or self._patience.told):
             return
-        most = None if error is not None else self._crew.slots(way)
-        count = self._dispatch.redirect(way, most)
+        room = None if self._no_device else self._dispatch.room(way, self._crew.slots(way))
+        count = self._dispatch.redirect(way, room)
         if count:
-            watcher().note(f"{count:,} jobs are done by {way} instead (run.without_gpu)")
+            watcher().note(f"{count:,} job{'s are' if count > 1 else ' is'} done by {way} instead (run.without_gpu)")
+        if room is None or room > count:
+            planned = [order.job for order in self._dispatch.under_way.values() if order.way == "planned"]
+            idle = set(self._crew.idle())
+            back = [job for job in planned if job in idle]
+            self._crew.withdraw(back if room is None else back[: room - count])
 
 
 @dataclass

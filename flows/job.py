@@ -10,17 +10,26 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
+from prefect.context import FlowRunContext
+from prefect.states import Failed
 
 from flows.progress import CallDone, watcher
 from tasks.dataset import DataSet
+from tasks.device_report import device_report
+from tasks.errors import DeviceError, UsageError
+from tasks.heartbeat import HEART
 from tasks.models import Models, load_models
+from tasks.pace import note_slow
 from tasks.records import CopiedAudio, Outcome
+from tasks.refusals import note_refusal
 from tasks.run_job import run_job
 from tasks.runs import read_head
-from tasks.settings import Settings, load_settings
+from tasks.settings import Settings, Whereabouts, load_settings, whereabouts
 from tasks.storage import Storage, open_storage
 
+# The name of the state in which a flow run ends whose device cannot do the job.
+WRONG_DEVICE = "WrongDevice"
 Overrides = dict[str, dict[str, Any]]
 _CHECK: ContextVar[Callable[[], None]] = ContextVar("callscribe_check", default=lambda: None)
 
@@ -48,7 +57,7 @@ def kept_by(check: Callable[[], None]) -> Iterator[None]:
 )
 def transcribe_job(
     transcripts: str, run_id: str, job: int, overrides: Overrides | None = None, budget_s: float | None = None
-) -> dict[str, int]:
+) -> dict[str, int] | State[Any]:
     """Transcribe the calls of one job and commit them to the data set; a job that was begun before goes on.
 
     Args:
@@ -59,9 +68,25 @@ def transcribe_job(
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
 
     Returns:
-        how many calls had which outcome.
+        how many calls had which outcome. Where something around the calls is wrong, the flow run ends as `Failed`, in
+        a state that has the name of the error, as `BudgetReached`; of a wrong device, `WrongDevice`: then
+        nobody has tried the job, and no call is failed.
+
+    Raises:
+        UsageError: that, to whoever calls the flow in the same process.
     """
-    return do_job(transcripts, run_id, job, overrides, budget_s, log=get_run_logger())
+    try:
+        return do_job(transcripts, run_id, job, overrides, budget_s, log=get_run_logger())
+    except UsageError as error:
+        if FlowRunContext.get() is None:
+            raise  # as a plain function
+        # Of a state that a flow returns, Prefect keeps name and message, and raises its data in the calling flow.
+        return Failed(name=state_name(error), message=error.message, data=error)
+
+
+def state_name(error: UsageError) -> str:
+    """The name of the state in which a flow run ends that an error has stopped."""
+    return WRONG_DEVICE if isinstance(error, DeviceError) else type(error).__name__
 
 
 def do_job(
@@ -74,7 +99,7 @@ def do_job(
     log: logging.Logger | logging.LoggerAdapter[Any],
     begun: Callable[[], None] = lambda: None,
 ) -> dict[str, int]:
-    """What the flow `transcribe-job` does, also in a process that is no flow run; arguments and result are the same.
+    """What the flow `transcribe-job` does, also in a process that is no flow run (`flows.device_worker`).
 
     Args:
         transcripts: URI of the data set.
@@ -84,22 +109,49 @@ def do_job(
         budget_s: worker seconds.
         log: told what came of it.
         begun: called when the models are loaded and the job itself begins.
+
+    Returns:
+        how many calls had which outcome.
+
+    Raises:
+        UsageError: something around the calls is wrong. Of a device, that is written down for the run.
     """
     began = time.monotonic()
     settings = load_settings(overrides=overrides)
+    HEART.shown_in(settings.run.heartbeat_file)
     storage = open_transcripts(transcripts, settings)
     head = read_head(storage, run_id)
-    models = loaded_models(settings)
-    check = _CHECK.get()
+    where, device, check = whereabouts(), settings.models.device, _CHECK.get()
 
     def done(outcome: Outcome | CopiedAudio) -> None:
         watcher().done(CallDone.of(outcome))
         check()
 
-    begun()
-    counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s)
+    def slow(rtfx: float, expected_rtfx: float) -> None:
+        noted = note_slow(storage, run_id, job, where.node, models.device.name, rtfx, expected_rtfx)
+        log.warning(noted.sentence)
+        watcher().note(noted.sentence)
+
+    at_work = False
+    try:
+        models = loaded_models(settings)
+        HEART.beat()
+        at_work = True
+        begun()
+        counts = run_job(DataSet(storage), head, job, models, settings, done, began=began, budget_s=budget_s, slow=slow)
+    except DeviceError as error:
+        seen = _seen(error, where, device)
+        note_refusal(storage, run_id, job, where.node, device, seen, at_work=at_work)
+        raise DeviceError(seen) from error
     log.info("job %s of %s: %s", job, run_id, counts)
     return counts
+
+
+def _seen(error: DeviceError, where: Whereabouts, device: str) -> str:
+    """What is wrong with the device, and what there is to see on the machine."""
+    place = f"{where.node}, pod {where.pod}" if where.pod else where.node
+    report = f"; {device_report(where)}" if device.startswith("cuda") else ""
+    return f"{error.message} (on {place}){report}"
 
 
 def open_transcripts(uri: str, settings: Settings) -> Storage:

@@ -22,11 +22,13 @@ from typing import Literal
 from tasks.conditional import put_surely
 from tasks.errors import CallscribeError, LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
 from tasks.runs import later_run_id
+from tasks.stale import Orphan
 from tasks.storage import Storage
 
 Kind = Literal["run", "backfill"]
 KINDS: tuple[Kind, ...] = ("run", "backfill")
 
+_FOLDER = "_control/active/"
 # A lease is renewed so many times in its length.
 RENEWALS = 3
 # Looks at the object of somebody else, within the length of their lease.
@@ -209,6 +211,40 @@ def left_unfinished(storage: Storage, month: str, kind: Kind) -> bool:
     return found is not None and found[0].state != "ended"
 
 
+def orphans(storage: Storage, sleep: Callable[[float], None] = time.sleep) -> list[Orphan]:
+    """Runs and backfills that have not ended, and whose processes have died: their leases are held and not renewed.
+
+    All leases are watched together, for as long as the longest lasts; no clocks are compared.
+
+    Args:
+        storage: of the data set.
+        sleep: how to wait.
+    """
+    held = {key: found for key, found in _held(storage).items() if found[0].state == "held"}
+    if held:
+        sleep(max(lease.lease_s for lease, _ in held.values()))
+    later = _held(storage) if held else {}
+    found: list[Orphan] = []
+    for key, (lease, etag) in sorted(held.items()):
+        if key in later and later[key][1] == etag:
+            kind: Kind = "backfill" if "/backfill-" in key else "run"
+            month = key.rpartition("month=")[2].removesuffix(".json")
+            found.append(Orphan(kind, month, lease.run_id))
+    return found
+
+
+def _held(storage: Storage) -> dict[str, tuple[Lease, str]]:
+    """The leases of all months, with their etags, by key."""
+    found: dict[str, tuple[Lease, str]] = {}
+    for info in list(storage.list(_FOLDER)):
+        try:
+            stored = storage.get(info.key)
+        except ObjectVanished:
+            continue
+        found[info.key] = Lease(**json.loads(stored.data)), stored.info.etag
+    return found
+
+
 def _later(storage: Storage, month: str, run_id: str) -> str:
     """A run_id that sorts after those of the month's last run and last backfill, whatever the clocks say."""
     for kind in KINDS:
@@ -252,4 +288,4 @@ def _write(storage: Storage, month: str, kind: Kind, lease: Lease, etag: str | N
 
 def active_key(month: str, kind: Kind = "run") -> str:
     """Key of the object that says to which run, or to which backfill, a month belongs."""
-    return f"_control/active/{'' if kind == 'run' else f'{kind}-'}month={month}.json"
+    return f"{_FOLDER}{'' if kind == 'run' else f'{kind}-'}month={month}.json"

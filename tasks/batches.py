@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tasks.devices import is_out_of_memory
 from tasks.errors import DeviceError
+from tasks.heartbeat import HEART
 
 T = TypeVar("T")
 Step = Callable[[Sequence[T]], None]
@@ -78,8 +79,8 @@ class Batches:
             try:
                 for done in working:
                     done.result()
-            except DeviceError:
-                pool.shutdown(cancel_futures=True)  # what has not begun would fail too
+            except BaseException:  # the device has no memory, or the process is to end
+                pool.shutdown(cancel_futures=True)
                 raise
 
     def _work(self, batch: Sequence[T], step: Step[T], failed: Callable[[T, Exception], None]) -> None:
@@ -101,6 +102,7 @@ class Batches:
             else:
                 again = [[item] for item in batch]
         else:
+            HEART.beat()
             return
         # Not before the error is gone: it holds on to what the failed step had.
         for part in again:

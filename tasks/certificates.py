@@ -20,6 +20,7 @@ from tasks.conditional import put_surely
 from tasks.dataset import DataSet
 from tasks.errors import CertificateBroken, ObjectVanished, PreconditionFailed
 from tasks.job_record import worker_seconds
+from tasks.pace import slow_jobs
 from tasks.reconcile import RunSummary, reconcile
 from tasks.runs import RunHead, read_jobs
 from tasks.schemas import Row
@@ -75,7 +76,9 @@ def certify(
             storage.put(outputs_key(head.run_id, name, outputs[name]), content)
 
     worker_s = worker_seconds(storage, head.run_id)
-    summary = reconcile(data, head, read_jobs(storage, head), wall_s, attest, worker_s)
+    summary = reconcile(
+        data, head, read_jobs(storage, head), wall_s, attest, worker_s, len(slow_jobs(storage, head.run_id))
+    )
     content = {
         "run": asdict(head),
         "result": summary.to_json(),

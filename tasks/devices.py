@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.errors import DeviceError
+from tasks.nvidia import driver_version
 
 DEFAULT_COMPUTE_TYPE = {"cpu": "int8", "cuda": "float16"}
 # What is opened by name at the first product, in the order in which they need each other. Found by `readelf -d` and
@@ -60,12 +61,16 @@ FIRST_GLIBC_WITH_HUGE_PAGES = (2, 35)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that has proved itself: `kind` is cpu or cuda, `name` what the driver calls it."""
+    """A device that has proved itself.
+
+    `kind` is cpu or cuda, `name` what the driver calls it, `driver` the driver's version; a CPU has none.
+    """
 
     kind: str
     index: int
     name: str
     compute_type: str
+    driver: str | None = None
 
     @property
     def torch_name(self) -> str:
@@ -112,6 +117,9 @@ class DeviceLayer(Protocol):
 
     def name(self, kind: str, index: int) -> str:
         """What the driver calls a device."""
+
+    def driver(self, kind: str) -> str | None:
+        """The version of the driver of such devices; None where there is none."""
 
     def memory(self, kind: str, index: int) -> Memory:
         """The memory of a device, as it is now."""
@@ -177,6 +185,10 @@ class Libraries:
 
         return torch.cuda.get_device_name(index)
 
+    def driver(self, kind: str) -> str | None:
+        """As `580.159.04`."""
+        return None if kind == "cpu" else driver_version()
+
     def memory(self, kind: str, index: int) -> Memory:
         """By Linux on cpu, by the driver on cuda."""
         if kind == "cpu":
@@ -221,7 +233,7 @@ def open_device(name: str, compute_type: str = "default", layer: DeviceLayer = L
     try:
         _require_compute_type(kind, index, wanted, layer)
         _require_product(kind, index, layer)
-        return Device(kind, index, layer.name(kind, index), wanted)
+        return Device(kind, index, layer.name(kind, index), wanted, layer.driver(kind))
     except (RuntimeError, ValueError) as error:
         message = f"{_torch_name(kind, index)} is there and cannot compute: {error}"
         raise DeviceError(message) from error
@@ -371,6 +383,11 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     classes = {f"{each.__module__}.{each.__name__}" for each in type(error).__mro__}
     return "torch.OutOfMemoryError" in classes or any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def is_of_cuda(error: BaseException) -> bool:
+    """Whether an error of a library speaks of CUDA, so that the device is to blame, or what belongs to it."""
+    return any(sign in str(error).lower() for sign in ("cuda", "cublas", "cudnn", "nvrtc"))
 
 
 def with_huge_pages(environment: Mapping[str, str], glibc: str | None) -> dict[str, str] | None:

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.bundles import Bundle
 from tasks.devices import Device, is_out_of_memory, own_stream
 from tasks.errors import DeviceError
+from tasks.heartbeat import HEART
 from tasks.records import Diarization, Samples, Turn
 from tasks.setting_groups import DiarizationSettings
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
@@ -99,6 +100,7 @@ class Diarizer:
         exclusive: list[Turn] = []
         for start in range(0, max(track.samples, 1), size):
             found, embeddings = self._window(track.read(start, start + size), least if windows == 1 else 1, most)
+            HEART.beat()
             labels = voices.match(talk_s(found.exclusive) | talk_s(found.turns), embeddings)
             offset_s = start / MODEL_SAMPLING_RATE
             turns += [_placed(turn, offset_s, labels) for turn in found.turns]

@@ -95,6 +95,8 @@ class Dispatch:
         self._waiting: deque[tuple[int, Way]] = deque((job, "planned") for job in jobs if job not in self.under_way)
         self._closed = False
         self._paused = False
+        self._over = 0
+        self._over_before = dict.fromkeys(self.under_way, 0)
         self.left: dict[int, str] = {}
         for job in [job for job, _ in self._waiting if self._failures[job] >= most_failures]:
             self._leave(job, f"has failed {self._failures[job]} times")
@@ -149,7 +151,7 @@ class Dispatch:
         again = (order.job, order.way)
         match ending.how:
             case "done":
-                self._paused = False
+                self._give_back()
             case "failed":
                 self._failures[order.job] += 1
                 if self._failures[order.job] >= self._most_failures:
@@ -160,12 +162,20 @@ class Dispatch:
                 self._waiting.appendleft(again)
             case "out_of_budget":
                 self._waiting.appendleft(again)
-                self._paused = True
+                # Where a job has come to its end meanwhile, what that did not need is worth another try.
+                self._paused = self._paused or self._over == self._over_before[order.job]
             case "given_up" | "cancelled":
                 self._leave(order.job, ending.why)
             case "stopped":
                 self._waiting.append(again)
                 self.close()
+
+    def room(self, way: Way, slots: int) -> int:
+        """How many more jobs there are slots for, beside those that are done so or wait to be."""
+        taken = sum(order.way == way for order in self.under_way.values()) + sum(
+            asked == way for _, asked in self._waiting
+        )
+        return max(0, slots - taken)
 
     def redirect(self, way: Way, most: int | None = None) -> int:
         """Let jobs that wait to be done as planned be done in another way.
@@ -175,7 +185,7 @@ class Dispatch:
             most: how many; None: all.
 
         Returns:
-            how many there are.
+            how many those are.
         """
         planned = [index for index, (_, asked) in enumerate(self._waiting) if asked == "planned"][:most]
         for index in planned:
@@ -187,11 +197,17 @@ class Dispatch:
         self._tries[job] += 1
         order = Order(job, self._tries[job], way, budget_s, excluded_nodes)
         self.under_way[job] = order
+        self._over_before[job] = self._over
         return order
 
     def _leave(self, job: int, why: str) -> None:
         self._waiting = deque(item for item in self._waiting if item[0] != job)
         self.left[job] = why
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """A job is over: what it did not need of the budget is there for others."""
+        self._over += 1
         self._paused = False
 
 
@@ -217,9 +233,9 @@ class Patience:
             working: whether any try is being worked on.
             waiting: whether tries wait for somebody to take them.
         """
-        if working or not waiting:
+        if working:
             return replace(self, since=None, told=0)
-        return self if self.since is not None else replace(self, since=now)
+        return replace(self, since=now) if self.since is None and waiting else self
 
     def is_over(self, now: float) -> bool:
         """Whether it is time to do something about it: once in every `most_s`."""

@@ -36,6 +36,7 @@
         ├── BudgetReached           a run has come to the end of its budget, and may be gone on with
         ├── RunUnderWay             another process is working on the month
         ├── LeaseLost               another process has taken over the month
+        ├── ClusterUnreachable      Kubernetes does not answer, or refuses
         └── QueryError              a query that DuckDB refuses, or a call that is not there
 
 A `CallError` is caught in exactly one place, `tasks.pipeline`, and becomes a row; a `UsageError` is caught in exactly
@@ -277,6 +278,12 @@ class LeaseLost(UsageError):
     """Another process has taken over the month: this one stops."""
 
     exit_code = 8
+
+
+class ClusterUnreachable(UsageError):
+    """Kubernetes does not answer, or refuses."""
+
+    exit_code = 4
 
 
 class QueryError(UsageError):

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import time
@@ -63,7 +64,7 @@ class JobRecord:
         self._name = f"job-{job:04d}"
         self._what = f"job {job} of run {run_id}"
         self._process = secrets.token_hex(8)
-        self._saved = 0
+        self._saves = itertools.count(1)  # from two threads, when the process is told to end
         self._began = time.monotonic() if began is None else began
         self.attempt = 0
 
@@ -137,9 +138,8 @@ class JobRecord:
         """Write a checkpoint of calls that are finished."""
         if not finished:
             return
-        self._saved += 1
         rows = [item.call | {"utterances": list(item.utterances)} for item in finished]
-        key = f"{self._run}/checkpoints/{self._name}-{self.attempt}-{self._saved:04d}.parquet"
+        key = f"{self._run}/checkpoints/{self._name}-{self.attempt}-{next(self._saves):04d}.parquet"
         self._storage.put(key, to_parquet(table_of(rows, CHECKPOINT)))
 
     def saved(self) -> list[CallRows]:

@@ -58,6 +58,7 @@ def transcribe_files(calls: Sequence[CallRef], models: Models, settings: Setting
             bundle=models.bundle.name,
             bundle_digest=models.bundle.digest,
             device=models.device.name,
+            driver_version=models.device.driver,
             compute_type=models.device.compute_type,
             fingerprint=fingerprint(
                 settings,

@@ -16,6 +16,7 @@ from tasks.devices import (
     DeviceLayer,
     automatic_batch_size,
     chunk_bytes,
+    is_of_cuda,
     is_out_of_memory,
     one_blas_thread,
     open_device,
@@ -62,6 +63,9 @@ def load_models(settings: ModelSettings, recognizer: RecognizerSettings, diariza
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         if is_out_of_memory(error):
             message = f"{device.name} ({device.torch_name}) has no memory for bundle {bundle.name!r}: {error}"
+            raise DeviceError(message) from error
+        if device.kind == "cuda" and is_of_cuda(error):
+            message = f"{device.name} ({device.torch_name}) cannot load bundle {bundle.name!r}: {error}"
             raise DeviceError(message) from error
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error

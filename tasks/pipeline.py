@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -76,7 +77,7 @@ def process(
         scratch_folder() as scratch,
         DecoderPool(settings.decoder.limits()) as decoders,
         DiarizationQueue(models, settings) as queue,
-        ThreadPoolExecutor(loaders) as pool,
+        _loaders(loaders) as pool,
     ):
         numbers = count()
 
@@ -96,6 +97,16 @@ def process(
                     _require_device(attempt, models)
                 rmtree(attempt.scratch, ignore_errors=True)
                 yield CopiedAudio(attempt.planned.call, str(attempt.sha256)) if attempt.copied else outcome_of(attempt)
+
+
+@contextmanager
+def _loaders(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that load calls; whatever ends the pipeline, what none of them has begun is not loaded any more."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _require_device(attempt: Attempt, models: Models) -> None:

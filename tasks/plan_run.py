@@ -17,7 +17,7 @@ from tasks.errors import AmbiguousCallId
 from tasks.inventory import duplicate_message
 from tasks.listing import ListedMonth
 from tasks.previous import keep_previous
-from tasks.quote import measured_rtfx
+from tasks.quote import measured_rtfx, rtfx_by_device
 from tasks.records import CallRef, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import rows_of
 from tasks.run_models import Fingerprints
@@ -104,6 +104,7 @@ def plan_run(
             request=selection.digest if selection else "",
             other_fingerprints=counts.other_fingerprints,
             quoted_rtfx=round(rtfx, 2),
+            device_rtfx=rtfx_by_device(data.storage, models),
             quoted_worker_hours=round(hours / rtfx, 4),
             worker_hour_price=settings.run.worker_hour_price,
             currency=settings.run.currency,

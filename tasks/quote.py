@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.budget import budget_of
 from tasks.certificates import read_chain
@@ -166,17 +167,35 @@ def measured_rtfx(storage: Storage, settings: Settings, models: Fingerprints) ->
     By the certificates of runs with the same models in the same number format; `run.assumed_rtfx` where there is none,
     or where the chain of certificates does not hold (`callscribe verify` says so).
     """
+    measured = _measured(storage, models)
+    if not measured:
+        return settings.run.assumed_rtfx, 0
+    return _rtfx(measured), len(measured)
+
+
+def rtfx_by_device(storage: Storage, models: Fingerprints) -> dict[str, float]:
+    """The same by the name of the device, by the runs that had devices of one name only."""
+    runs: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for result in _measured(storage, models):
+        if len(devices := result.get("devices", ())) == 1:
+            runs[next(iter(devices))].append(result)
+    return {device: round(_rtfx(results), 2) for device, results in sorted(runs.items())}
+
+
+def _measured(storage: Storage, models: Fingerprints) -> list[Mapping[str, Any]]:
+    """The results of runs with the same models in the same number format that say how long workers worked."""
     try:
         last = {one.subject: one.content for one in read_chain(storage) if one.kind == "run"}
     except CertificateBroken:
-        return settings.run.assumed_rtfx, 0
+        return []
     runs = [content["result"] for content in last.values() if _is_alike(content["run"], models)]
     # Certificates of an earlier version do not say how long workers worked.
-    measured = [result for result in runs if result["audio_s"] and result.get("worker_s")]
-    if not measured:
-        return settings.run.assumed_rtfx, 0
-    audio_s, worker_s = (sum(result[name] for result in measured) for name in ("audio_s", "worker_s"))
-    return audio_s / worker_s, len(measured)
+    return [result for result in runs if result["audio_s"] and result.get("worker_s")]
+
+
+def _rtfx(results: Sequence[Mapping[str, Any]]) -> float:
+    audio_s, worker_s = (sum(result[name] for result in results) for name in ("audio_s", "worker_s"))
+    return float(audio_s / worker_s)
 
 
 def _is_alike(run: Mapping[str, object], models: Fingerprints) -> bool:

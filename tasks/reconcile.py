@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -28,6 +28,7 @@ RECONCILED_COLUMNS = (
     "transcript_sha256",
     "last_attempt_run_id",
     "last_attempt_error_code",
+    "device",
 )
 
 
@@ -54,6 +55,8 @@ class RunSummary:
         wall_s: seconds that the run took, models and start-up included.
         worker_s: seconds that workers worked on its jobs, all attempts together, models and start-up included;
             `quoted_worker_s` is what was said before the run. Both cost `worker_hour_price` an hour, where it is known.
+        devices: seconds of that audio by the name of the device that it was heard on.
+        slow_jobs: jobs that went slower than their device is known to.
         recognition: how the calls that this run transcribed or found silent were recognised, by the names of
             `RecognitionCounts`.
     """
@@ -81,6 +84,8 @@ class RunSummary:
     quoted_worker_s: float = 0.0
     worker_hour_price: float | None = None
     currency: str = ""
+    devices: dict[str, float] = field(default_factory=dict)
+    slow_jobs: int = 0
 
     @property
     def failed(self) -> int:
@@ -127,6 +132,7 @@ class _Tally:
     unreadable: int = 0
     other_fingerprints: int = 0
     audio_s: float = 0.0
+    devices: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     recognition: RecognitionCounts = field(default_factory=RecognitionCounts)
 
     def fail(self, code: str) -> None:
@@ -149,6 +155,7 @@ class _Tally:
         elif row["run_id"] == run_id:
             self.outcomes[row["outcome"]] += 1
             self.audio_s += row["duration_s"] or 0.0
+            self.devices[row["device"]] += row["duration_s"] or 0.0
             self.recognition += RecognitionCounts(**(row["recognition"] or {}))
         elif row["last_attempt_run_id"] == run_id:
             self.fail(row["last_attempt_error_code"])
@@ -175,6 +182,7 @@ def reconcile(
     wall_s: float,
     outputs: Callable[[int, list[Row]], None] = lambda _shard, _rows: None,
     worker_s: float = 0.0,
+    slow_jobs: int = 0,
 ) -> RunSummary:
     """Hold the plan of a run against what the data set holds now, and count.
 
@@ -186,6 +194,7 @@ def reconcile(
         wall_s: how long the run took.
         outputs: told, of each shard, the rows that this run wrote and that stand.
         worker_s: how long workers worked on it.
+        slow_jobs: how many jobs said that they were slow.
     """
     tally = _Tally()
     planned = groupby(_readable(jobs, tally), lambda one: one.shard)
@@ -230,6 +239,8 @@ def reconcile(
         wall_s=round(wall_s, 3),
         jobs=head.jobs,
         recognition=asdict(tally.recognition),
+        devices={name: round(audio_s, 3) for name, audio_s in sorted(tally.devices.items())},
+        slow_jobs=slow_jobs,
     )
 
 
@@ -264,6 +275,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     ]
     if summary.audio_s and summary.worker_s:
         rows.append(("RTFx of a worker, start-up included", f"{summary.audio_s / summary.worker_s:.1f}"))
+    rows.append(("jobs slower than their device should be", f"{summary.slow_jobs:,}"))
     if summary.worker_s:
         hours, quoted = summary.worker_s / 3600, summary.quoted_worker_s / 3600
         rows.append(("worker time", f"{_span(summary.worker_s)} (quoted: {_span(summary.quoted_worker_s)})"))

@@ -522,3 +522,4 @@ class Provenance:
     fingerprint: str
     attempt: int
     transcribed_at: datetime
+    driver_version: str | None = None

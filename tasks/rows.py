@@ -55,6 +55,7 @@ def rows_of(outcome: Outcome, provenance: Provenance) -> CallRows:
         "job": provenance.job,
         "attempt": provenance.attempt,
         "device": provenance.device,
+        "driver_version": provenance.driver_version,
         "compute_type": provenance.compute_type,
         "load_s": outcome.timings.load_s,
         "vad_s": outcome.timings.vad_s,

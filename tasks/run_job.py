@@ -25,18 +25,23 @@ from tasks.errors import (
     UsageError,
 )
 from tasks.fingerprint import fingerprint
+from tasks.heartbeat import HEART
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
 from tasks.models import Models
+from tasks.pace import Pace, expected_rtfx
 from tasks.pipeline import Fetch, process
 from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import CallRows, rows_of
 from tasks.runs import RunHead, read_job
 from tasks.schemas import Row
 from tasks.settings import Settings
+from tasks.stopping import at_once
 from tasks.storage import Storage, open_storage
 
 # Calls are marked as being worked on so many at a time.
 MARKED_CALLS = 32
+# Models that have done nothing for so long hang. A liveness probe must wait longer than that.
+HUNG_S = 600.0
 _COMMITTED_COLUMNS = ("call_id", "run_id", "outcome", "last_attempt_run_id")
 
 Done = Callable[[Outcome | CopiedAudio], None]
@@ -56,11 +61,13 @@ def run_job(
     *,
     began: float | None = None,
     budget_s: float | None = None,
+    slow: Callable[[float, float], None] = lambda _rtfx, _expected: None,
 ) -> dict[str, int]:
     """Transcribe the calls of a job that nobody has finished yet, and commit them.
 
     A job that was begun before goes on: what is committed or in a checkpoint is not done again, and calls during which
     a process died are done one by one, each alone. Those that kill a process again and again are set aside, as failed.
+    A signal to end, which raises in the main thread, is an orderly end: what is finished is kept at once.
 
     Args:
         data: the data set.
@@ -72,6 +79,7 @@ def run_job(
         transcribe: what makes outcomes of calls.
         began: when this process began to work on the job, on the monotonic clock, where loading models came before.
         budget_s: worker seconds that are left for it; no call is taken that would exceed them.
+        slow: told, once, that this process is slower than its device is known to be: its RTFx, and what was expected.
 
     Returns:
         how many calls of the job have which outcome, those of earlier attempts included.
@@ -95,7 +103,15 @@ def run_job(
         raise
     rtfx = head.quoted_rtfx or settings.run.assumed_rtfx
     allowance = Allowance(budget_s, settings.run.bytes_per_second, rtfx, time.monotonic() - record.spent_s)
-    job = _Job(data, head, number, models, settings, record, left, done, transcribe, allowance)
+    expected = expected_rtfx(models.bundle.name, models.device.name, head.device_rtfx)
+    pace = Pace(expected, settings.run.slow_share, slow)
+
+    def finished(outcome: Outcome | CopiedAudio) -> None:
+        HEART.beat()
+        done(outcome)
+        pace.count(outcome)
+
+    job = _Job(data, head, number, models, settings, record, left, finished, transcribe, allowance)
     counts = job.run(work)
     record.end(counts)
     return counts
@@ -136,6 +152,10 @@ class _Job:
 
     def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
         """Do what is left of the work; how many calls have which outcome, when all is committed."""
+        with at_once(self._keep):
+            return self._do(work)
+
+    def _do(self, work: Sequence[PlannedCall]) -> dict[str, int]:
         try:
             rest = self._unfinished(work)
             self._save()  # calls that are set aside: not to be found out again
@@ -163,6 +183,18 @@ class _Job:
             with suppress(CallscribeError):
                 self._record.leave(self._deaths, self._suspects)
         return dict(self._counts)
+
+    def _keep(self) -> None:
+        """From another thread, when this process is told to end: keep what is finished, whatever the main one does.
+
+        Where the models have shown life lately, the process is not killed by a call, also if the main thread, which is
+        in a library, does not come to say so in time. Where they hang, it is: then their calls are suspects.
+        """
+        with suppress(CallscribeError):
+            self._write_checkpoint(list(self._unsaved))
+        if HEART.silent_s < HUNG_S:
+            with suppress(CallscribeError):
+                self._record.leave(self._deaths, tuple(self._suspects))
 
     def _require_budget(self) -> None:
         if self._allowance.refused:
@@ -267,18 +299,22 @@ class _Job:
         self._unsaved = [item for item in self._unsaved if id(item) not in committed]
 
     def _save(self) -> None:
-        """Write a checkpoint of what none holds yet, without what is erased.
+        """Write a checkpoint of what none holds yet."""
+        self._write_checkpoint(self._unsaved)
+        self._unsaved = []
+        self._saved_at = time.monotonic()
+
+    def _write_checkpoint(self, finished: Sequence[CallRows]) -> None:
+        """Write a checkpoint without what is erased.
 
         The tombstones are read again when it is written, and whoever erases looks at checkpoints after writing them:
         one of the two finds the call, also where this job dies now and nobody goes on with it.
         """
-        erased = self._erased(item.call["call_id"] for item in self._unsaved)
-        left = [item for item in self._unsaved if item.call["call_id"] not in erased]
+        erased = self._erased(item.call["call_id"] for item in finished)
+        left = [item for item in finished if item.call["call_id"] not in erased]
         self._record.save(left)
         if meanwhile := self._erased(item.call["call_id"] for item in left):
             erase_from_checkpoints(self._data.storage, self._head.run_id, self._number, meanwhile)
-        self._unsaved = []
-        self._saved_at = time.monotonic()
 
     def _set_aside(self, planned: PlannedCall) -> CallRows:
         message = (
@@ -298,6 +334,7 @@ class _Job:
                 bundle=self._models.bundle.name,
                 bundle_digest=self._models.bundle.digest,
                 device=self._models.device.name,
+                driver_version=self._models.device.driver,
                 compute_type=self._models.device.compute_type,
                 fingerprint=fingerprint_of(self._settings, self._models, planned.call.hints),
                 attempt=planned.attempt,

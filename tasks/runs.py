@@ -28,7 +28,7 @@ class RunHead:
     """The head of a run's plan: what it covers and how it is cut; no call and no word is in it.
 
     `kind` is `run` or `backfill`; `request` the digest of what a backfill was asked for. What was `quoted` before the
-    run is by the speed of earlier ones.
+    run is by the speed of earlier ones; `device_rtfx` is that by the name of the device, as far as it is known.
     """
 
     run_id: str
@@ -60,6 +60,7 @@ class RunHead:
     request: str = ""
     other_fingerprints: int = 0
     quoted_rtfx: float = 0.0
+    device_rtfx: dict[str, float] = field(default_factory=dict)
     quoted_worker_hours: float = 0.0
     worker_hour_price: float | None = None
     currency: str = ""

@@ -176,6 +176,7 @@ CALLS = pa.schema(
         _column("job", pa.int32(), "job of the run"),
         _column("attempt", pa.int32(), "try at these bytes, from 1"),
         _column("device", pa.string(), "device that ran the models"),
+        _column("driver_version", pa.string(), "version of its driver; null of a CPU"),
         _column("compute_type", pa.string(), "number format that the recogniser computed in"),
         _column("load_s", pa.float64(), "fetching, decoding and preparing, wall seconds"),
         _column("vad_s", pa.float64(), "speech detection, wall seconds"),

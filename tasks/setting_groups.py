@@ -379,6 +379,18 @@ class ModelSettings(Group):
         return value.expanduser()
 
 
+class ClusterSettings(Group):
+    """Where the workers of Kubernetes work pools make their Jobs, for `callscribe reconcile`."""
+
+    namespace: str = Field("callscribe", description="Namespace of the Kubernetes Jobs.")
+    grace_s: float = Field(
+        300.0,
+        ge=0,
+        description="How long a flow run may be without its Kubernetes Job, or a Job outlive its flow run, in seconds: "
+        "more than a worker takes to make one.",
+    )
+
+
 class ListPrice(Group):
     """What a managed service asks for a minute of audio, in USD, and on which day it did."""
 
@@ -474,6 +486,17 @@ class RunSettings(Group):
         0,
         ge=0,
         description="Calls that are fetched and decoded at a time, ahead of the models; 0: 2 on a CPU, 4 beside a GPU.",
+    )
+    heartbeat_file: Path | None = Field(
+        None,
+        description="A file that is touched as long as the models do something, for a liveness probe; none when unset.",
+    )
+    slow_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A job warns where it does less than this share of the RTFx that its device is known to do; 0: "
+        "never.",
     )
 
     @field_validator("devices")

@@ -7,9 +7,11 @@ Credentials are not settings: they come only through boto3's own chain.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
+import socket
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from tasks.errors import SettingsError
 from tasks.setting_groups import (
     ArchiveSettings,
     AudioSettings,
+    ClusterSettings,
     DecoderSettings,
     DiarizationSettings,
     Group,
@@ -45,6 +48,11 @@ CONFIG_VARIABLE = "CALLSCRIBE_CONFIG"
 # What Kubernetes puts into every pod beside a Service named callscribe….
 _KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT|PORT)(_|$)")
 DEFAULT_CONFIG_FILE = "callscribe.toml"
+# Where a process runs, as Kubernetes tells it: no settings, as they say nothing of what is to be done.
+NODE_VARIABLE, POD_VARIABLE = "CALLSCRIBE_NODE", "CALLSCRIBE_POD"
+_NO_SETTINGS = frozenset({CONFIG_VARIABLE, NODE_VARIABLE, POD_VARIABLE})
+# What decides which GPUs a process sees.
+DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 # What dependencies must be told before they are imported: recorded calls are nobody else's business, and nothing may
 # be fetched in a run.
@@ -86,6 +94,7 @@ class Settings(BaseSettings):
     utterances: UtteranceSettings = UtteranceSettings()
     models: ModelSettings = ModelSettings()
     run: RunSettings = RunSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -172,6 +181,29 @@ def quieten_terminal() -> None:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where this process runs.
+
+    Attributes:
+        node: the name of the machine: `CALLSCRIBE_NODE`, else that of the host.
+        pod: `CALLSCRIBE_POD`, which is set on Kubernetes; else empty.
+        variables: `DEVICE_VARIABLES`, None where unset.
+    """
+
+    node: str
+    pod: str = ""
+    variables: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+def whereabouts() -> Whereabouts:
+    """Where this process runs, as the environment tells it."""
+    node = os.environ.get(NODE_VARIABLE) or socket.gethostname()
+    return Whereabouts(
+        node, os.environ.get(POD_VARIABLE, ""), {name: os.environ.get(name) for name in DEVICE_VARIABLES}
+    )
+
+
 def hub_access() -> tuple[str | None, str | None]:
     """The Hugging Face endpoint and token of the environment (`HF_ENDPOINT`, `HF_TOKEN`), None where unset."""
     return os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN")
@@ -211,7 +243,7 @@ def _config_file(config: Path | None) -> Path | None:
 def _refuse_unknown_groups() -> None:
     """pydantic-settings passes over variables that it does not know; a mistyped name must not go unseen."""
     for name in sorted(os.environ):
-        if not name.upper().startswith(ENV_PREFIX) or name.upper() == CONFIG_VARIABLE or _KUBERNETES.search(name):
+        if not name.upper().startswith(ENV_PREFIX) or name.upper() in _NO_SETTINGS or _KUBERNETES.search(name):
             continue
         group, delimiter, _ = name.upper().removeprefix(ENV_PREFIX).partition("__")
         if not delimiter or group.lower() not in Settings.model_fields:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from cluster.fixtures import prefect_server, prefect_server_on_postgres
 
 from flows.s3_server import LocalS3Server, find_weed
 from tasks.errors import BundleError
@@ -11,6 +12,8 @@ from tasks.models import Models, load_models
 from tasks.settings import load_settings, prepare_environment
 
 BUCKET = "callscribe-tests"
+
+__all__ = ["BUCKET", "prefect_server", "prefect_server_on_postgres"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -195,7 +195,7 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     from prefect.settings import PREFECT_HOME, get_current_settings, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(60):
+    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(240):
         url = get_current_settings().server.database.connection_url
         assert url is not None
         yield Path(url.get_secret_value().partition("///")[2])

@@ -103,6 +103,10 @@ class Machine:
         """A name with the device in it."""
         return f"made-up {kind} {index}"
 
+    def driver(self, kind: str) -> str | None:
+        """That of all GPUs."""
+        return "580.159.04" if kind == "cuda" else None
+
     def memory(self, kind: str, index: int) -> Memory:
         """As set, of every device."""
         self.asked.append(f"memory of {kind}:{index}")
@@ -166,7 +170,7 @@ def test_a_gpu_proves_itself() -> None:
     """Libraries first, then what they say, then a product; the driver's name is kept."""
     machine = Machine()
     device = open_device("cuda:1", layer=machine)
-    assert Device("cuda", 1, "made-up cuda 1", "float16") == device
+    assert Device("cuda", 1, "made-up cuda 1", "float16", "580.159.04") == device
     assert [
         *(Path(library).name for library in CUDA_LIBRARIES),
         "torch",

@@ -64,7 +64,7 @@ def test_a_month_that_is_encrypted_and_without_acls(
     fill(open_storage(month.archive))
     asked.clear()
     assert_certified(month, month.run(storage={"encryption": "AES256"}))
-    client, prefix = boto3.client("s3"), month.transcripts.removeprefix(f"s3://{BUCKET}/")
+    client, prefix = boto3.session.Session().client("s3"), month.transcripts.removeprefix(f"s3://{BUCKET}/")
     run = [info.key for info in month.storage.list("_runs/")] + ["_certificates/00000001.json"]
     heads = [client.head_object(Bucket=BUCKET, Key=f"{prefix}/{key}") for key in run]
     assert {"AES256"} == {head.get("ServerSideEncryption") for head in heads}

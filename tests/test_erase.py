@@ -376,7 +376,7 @@ def test_what_a_hold_covers() -> None:
 @pytest.fixture
 def versioned(s3_environment: LocalS3Server) -> str:
     """A bucket that keeps older versions."""
-    client = boto3.client("s3", endpoint_url=s3_environment.environment()["AWS_ENDPOINT_URL_S3"])
+    client = boto3.session.Session().client("s3", endpoint_url=s3_environment.environment()["AWS_ENDPOINT_URL_S3"])
     name = f"versioned-{secrets.token_hex(4)}"
     client.create_bucket(Bucket=name)
     client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})

@@ -134,7 +134,7 @@ def month(sent: list[Sent], become: Callable[[str], None], recognizer: StandInRe
     """A month that the runner has run, with a legal hold; its buckets are new, with versions and object lock."""
     recognizer.heard = 0
     become("admin")
-    client: S3Client = boto3.client("s3")
+    client: S3Client = boto3.session.Session().client("s3")
     for name in ("recordings", "transcripts"):
         _forget(client, name)
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)

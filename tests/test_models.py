@@ -123,3 +123,17 @@ def test_a_device_too_small_for_the_models(
     settings = ModelSettings(folder=models.bundle.folder.parent, bundle=models.bundle.name, device="cpu")
     with pytest.raises(kind, match=str(error)):
         load_models(settings, RecognizerSettings(), DiarizationSettings())
+
+
+def test_a_bundle_that_cuda_does_not_load(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA says while models load is the device's fault: the files' digests were right."""
+
+    def load(*_: object) -> None:
+        message = "CUDA failed with error no kernel image is available for execution on the device"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(models_module, "load_recognizer", load)
+    monkeypatch.setattr(models_module, "open_device", lambda *_: Device("cuda", 0, "a card", "float16"))
+    settings = ModelSettings(folder=models.bundle.folder.parent, bundle=models.bundle.name, device="cuda")
+    with pytest.raises(DeviceError, match=r"^a card \(cuda:0\) cannot load bundle .*no kernel image"):
+        load_models(settings, RecognizerSettings(), DiarizationSettings())

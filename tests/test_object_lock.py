@@ -42,7 +42,7 @@ def client(s3_server: LocalS3Server) -> Iterator["S3Client"]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.environment().items():
             patch.setenv(name, value)
-        yield boto3.client("s3")
+        yield boto3.session.Session().client("s3")
 
 
 def _locked_bucket(client: "S3Client", mode: str) -> str:

@@ -218,8 +218,8 @@ def test_the_row_of_a_transcribed_call() -> None:
     empty = {name for name, value in row.items() if value is None}
     last = {name for name in CALLS.names if name.startswith("last_attempt")}
     stated_by_some_headers = {"declared_duration_s"}
-    of_two_channels = {"channel_roles", "channel_correlation"}
-    assert {"error", "error_code", "text_removed_at"} | of_two_channels | last == empty - stated_by_some_headers
+    of_others = {"channel_roles", "channel_correlation", "driver_version"}  # of two channels, and of a GPU
+    assert {"error", "error_code", "text_removed_at"} | of_others | last == empty - stated_by_some_headers
     assert [("queue", "sales")] == row["attributes"]
     assert CALLS.names == list(row)
 
@@ -291,7 +291,7 @@ def test_every_count_and_every_field_has_a_column() -> None:
 
 def test_every_field_of_a_provenance_is_in_the_row() -> None:
     """What a row says of where it comes from is all there."""
-    said = provenance(job=7, attempt=2, device="H100", compute_type="float16")
+    said = provenance(job=7, attempt=2, device="H100", driver_version="580.1", compute_type="float16")
     row = rows_of(outcome(), said).call
     assert [] == [field.name for field in fields(Provenance) if row[field.name] != getattr(said, field.name)]
 

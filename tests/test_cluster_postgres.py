@@ -1,0 +1,30 @@
+"""A Prefect server on PostgreSQL, for tests that write concurrently."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cluster.prefect_server import PrefectServer
+from cluster.templates import small_template
+
+from flows.docs import ROOT
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+WRITERS = 8
+RUNS = 60
+
+
+def test_concurrent_writers(prefect_server_on_postgres: PrefectServer) -> None:
+    """Many writers at a time are answered at the first try, where SQLite says that it is locked."""
+    server = prefect_server_on_postgres
+    server.create_pool("gpu", small_template())
+    deployment = server.deploy("greet", "test", "tests/pod_flows.py:greet", ROOT, "gpu")
+
+    def create(number: int) -> int:
+        body = {"tags": [f"number:{number}"]}
+        return server.client.post(f"deployments/{deployment}/create_flow_run", json=body).status_code
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        statuses = list(writers.map(create, range(RUNS)))
+    assert [201] * RUNS == statuses
+    assert len(server.runs(pool="gpu")) == RUNS
