@@ -8,7 +8,6 @@ is held by this process, which stops the others when it loses it.
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import time
@@ -268,13 +267,12 @@ class DeviceProcesses:
 
 
 def threads_of(cores: int, threads: int) -> dict[str, str]:
-    """Variables that say how many threads libraries start in a process, where the environment does not.
+    """Variables that say how many threads libraries start in a process.
 
     Torch takes its share. NumPy's products (OpenBLAS) are left as they are in one process: they are small, and with
     another number of threads they are rounded otherwise, on which, on a CPU, a word here and there may hang.
     """
-    own = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(cores)}
-    return {name: os.environ.get(name, value) for name, value in own.items()}
+    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(cores)}
 
 
 def overrides_on(device: str, overrides: Overrides | None, settings: Settings, threads: int) -> Overrides:

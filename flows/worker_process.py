@@ -24,7 +24,7 @@ class WorkerProcess:
 
     Args:
         program: arguments for Python.
-        environment: variables beside those of this process.
+        environment: variables beside those of this process, which win.
     """
 
     def __init__(self, program: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ class WorkerProcess:
                 [sys.executable, "-P", *program, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR,
-                env={**os.environ, **environment, **places},
+                env={**environment, **os.environ, **places},
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C on the terminal reaches this process only, which then stops the other one.
                 start_new_session=True,
