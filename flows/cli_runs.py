@@ -24,6 +24,7 @@ from flows.cli_common import (
     read_lines,
     transcripts_of,
 )
+from tasks.errors import UsageError
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ if TYPE_CHECKING:
 # Calls that are named on the terminal, of those that are not found.
 MAX_NAMED = 10
 
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Devices that do jobs side by side, a process each: `cuda:0,cuda:1`, or `cpu:2` for two on the CPU.",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Workers (GPUs) that would share the work, for the quote.")]
 
 
@@ -44,6 +52,7 @@ def run(
     transcripts: TranscriptsOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    devices: DevicesOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Transcribe what is new or changed in a month of the archive, through Prefect, and account for every object.
@@ -52,7 +61,7 @@ def run(
 
     Example: `callscribe run --month 2026-10 --archive s3://calls --transcripts s3://transcripts`
     """
-    overrides = _given(archive, transcripts, bundle, device)
+    overrides = _given(archive, transcripts, bundle, device, devices)
     summary = run_month(month, config, overrides)
     if summary.failed:
         raise typer.Exit(EXIT_SOME_CALLS_FAILED)
@@ -135,6 +144,7 @@ def backfill(  # noqa: PLR0913  # its options
     transcripts: TranscriptsOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = None,
+    devices: DevicesOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Transcribe calls anew that were done before: those that a condition, a file or both name.
@@ -153,7 +163,7 @@ def backfill(  # noqa: PLR0913  # its options
     named = frozenset(read_lines(calls)) if calls else None
     selection = Selection(where, named, again)
     selection.check()
-    overrides = _given(archive, transcripts, bundle, device)
+    overrides = _given(archive, transcripts, bundle, device, devices)
     settings = load_settings(config, overrides)
     given = settings.model_dump(mode="json", exclude_unset=True)
     with ConsoleWatcher(console) as watcher, watched_by(watcher):
@@ -198,13 +208,17 @@ def backfill(  # noqa: PLR0913  # its options
 
 
 def _given(
-    archive: str | None, transcripts: str | None, bundle: str | None, device: str | None
+    archive: str | None, transcripts: str | None, bundle: str | None, device: str | None, devices: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What the options that these commands share say, as settings."""
+    """What the options that these commands share say, as settings; one device that is named wins over set devices."""
+    if device is not None and devices is not None:
+        message = "--device is of one process and --devices of several: give one of them"
+        raise UsageError(message)
     return {
         "archive": {"uri": archive},
         "transcripts": {"uri": transcripts},
         "models": {"bundle": bundle, "device": device},
+        "run": {"devices": "" if device is not None else devices},
     }
 
 

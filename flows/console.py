@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flows.progress import CallDone
 from tasks.erase import Erasure
-from tasks.records import CopiedAudio, Outcome
 from tasks.storage import OlderVersions
 from tasks.verify import Finding
 
@@ -67,17 +67,15 @@ class ConsoleWatcher:
         self._console.print(text)
         self._progress.update(self._task, total=calls, completed=0)
 
-    def done(self, outcome: Outcome | CopiedAudio) -> None:
+    def done(self, call: CallDone) -> None:
         """Say what became of one call."""
-        call_id = outcome.call.call_id
-        if isinstance(outcome, CopiedAudio):
-            line = _call_line(call_id, "copied", "same audio as before")
-        elif outcome.failure is not None:
-            line = _call_line(call_id, "failed", f"{outcome.failure.code}: {outcome.failure.message}")
+        if call.kind == "copied":
+            rest = "same audio as before"
+        elif call.kind == "failed":
+            rest = call.error
         else:
-            rtfx = (outcome.duration_s or 0.0) / max(outcome.timings.total_s, 1e-6)
-            line = _call_line(call_id, outcome.kind, f"{outcome.duration_s:.0f} s of audio, RTFx {rtfx:.1f}")
-        self._console.print(line)
+            rest = f"{call.audio_s or 0.0:.0f} s of audio, RTFx {(call.audio_s or 0.0) / max(call.worked_s, 1e-6):.1f}"
+        self._console.print(_call_line(call.call_id, call.kind, rest))
         self._progress.update(self._task, description="transcribing", advance=1)
 
     def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from flows.job import Overrides, kept_by, transcribe_job
 from tasks.dispatch import Earlier, Ending, How, Order, Way
-from tasks.errors import BudgetReached, RunIncomplete
+from tasks.errors import BudgetReached, DeviceError, RunIncomplete
 
 
 class Crew(Protocol):
@@ -80,11 +80,14 @@ class ThisProcess:
         why = ""
         try:
             with kept_by(self._check):
-                transcribe_job(self._transcripts, self._run_id, order.job, self._overrides, order.budget_s)
+                instead = None if order.way == "planned" else order.way
+                transcribe_job(self._transcripts, self._run_id, order.job, self._overrides, order.budget_s, instead)
         except RunIncomplete as error:
             how, why = "given_up", error.message
         except BudgetReached as error:
             how, why = "out_of_budget", error.message
+        except DeviceError as error:
+            how, why = "refused", error.message
         self._endings.append(Ending(order, how, why))
 
     def wait(self) -> list[Ending]:

@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Failed
 
 from flows.observe import observed_job
-from flows.progress import watcher
+from flows.progress import CallDone, watcher
 from tasks.dataset import DataSet
 from tasks.device_report import device_report
 from tasks.errors import DeviceError, UsageError
@@ -138,7 +138,7 @@ def do_job(
 
         def done(outcome: Outcome | CopiedAudio) -> None:
             seen.done(outcome)
-            watcher().done(outcome)
+            watcher().done(CallDone.of(outcome))
             check()
 
         at_work = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -14,6 +15,7 @@ from evaluation.changes import ChangeCounts, change_rows
 from flows.artifacts import ended
 from flows.crew import Crew, ThisProcess
 from flows.deployed_jobs import DeployedJobs
+from flows.device_processes import DeviceProcesses
 from flows.foreman import Foreman
 from flows.job import Overrides, open_transcripts
 from flows.observe import discreet, observed_run
@@ -105,8 +107,7 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
         _warn_of_large_shards(head, settings)
         watcher().planned(head.calls, head.size_bytes)
         try:
-            with tags(f"{head.kind}:{head.run_id}", f"month:{month}"):
-                crew = _crew_of(place, active, head)
+            with tags(f"{head.kind}:{head.run_id}", f"month:{month}"), _crew_of(place, active, head) as crew:
                 Foreman(data.storage, head, settings.run, crew, progress).work(active.check)
         except CallscribeError as error:
             if active.lost or isinstance(error, LeaseLost):
@@ -129,11 +130,17 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     return done
 
 
-def _crew_of(place: Workplace, active: ActiveMonth, head: RunHead) -> Crew:
+@contextmanager
+def _crew_of(place: Workplace, active: ActiveMonth, head: RunHead) -> Iterator[Crew]:
     """Whoever does the jobs, by the settings."""
-    if place.settings.run.deployment:
-        return DeployedJobs(place.data.storage, head, place.settings.run, place.overrides)
-    return ThisProcess(place.data.storage.uri, head.run_id, place.overrides, active.check)
+    uri, settings = place.data.storage.uri, place.settings
+    if settings.run.deployment:
+        yield DeployedJobs(place.data.storage, head, settings.run, place.overrides)
+    elif settings.run.devices:
+        with DeviceProcesses(uri, head.run_id, place.overrides, settings) as crew:
+            yield crew
+    else:
+        yield ThisProcess(uri, head.run_id, place.overrides, active.check)
 
 
 def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None, started: float) -> RunHead:

@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
-from tasks.records import CopiedAudio, Outcome
+from tasks.records import CopiedAudio, Outcome, OutcomeKind
+
+
+@dataclass(frozen=True, slots=True)
+class CallDone:
+    """What a watcher is told of a call that is done, also when another process did it: no word of it.
+
+    Attributes:
+        call_id: the call.
+        month: `YYYY-MM`.
+        kind: what became of it; `copied`: the same audio as before.
+        audio_s: seconds of audio; None where that was not found out.
+        worked_s: seconds that it took.
+        error: of a failed one, the code and the sentence.
+    """
+
+    call_id: str
+    month: str
+    kind: OutcomeKind | Literal["copied"]
+    audio_s: float | None = None
+    worked_s: float = 0.0
+    error: str = ""
+
+    @classmethod
+    def of(cls, outcome: Outcome | CopiedAudio) -> Self:
+        """What is told of an outcome."""
+        call = outcome.call
+        if isinstance(outcome, CopiedAudio):
+            return cls(call.call_id, call.month, "copied")
+        error = f"{outcome.failure.code}: {outcome.failure.message}" if outcome.failure else ""
+        return cls(call.call_id, call.month, outcome.kind, outcome.duration_s, outcome.timings.total_s, error)
 
 
 class Watcher(Protocol):
@@ -22,7 +53,7 @@ class Watcher(Protocol):
     def planned(self, calls: int, size_bytes: int) -> None:
         """So much is to be done."""
 
-    def done(self, outcome: Outcome | CopiedAudio) -> None:
+    def done(self, call: CallDone) -> None:
         """One call is done."""
 
     def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -41,7 +72,7 @@ class Nobody:
     def planned(self, calls: int, size_bytes: int) -> None:
         """Ignore it."""
 
-    def done(self, outcome: Outcome | CopiedAudio) -> None:
+    def done(self, call: CallDone) -> None:
         """Ignore it."""
 
     def certified(self, kind: str, run_id: str, month: str, rows: Sequence[tuple[str, str]]) -> None:

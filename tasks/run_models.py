@@ -8,6 +8,7 @@ from functools import cache, partial
 
 from tasks.bundles import Bundle, open_bundle
 from tasks.calibration import load_calibration, recognizer_digest
+from tasks.device_list import parse_devices, require_one_compute_type
 from tasks.devices import compute_type_for
 from tasks.fingerprint import fingerprint
 from tasks.instead import allowed_instead, settings_instead
@@ -53,17 +54,20 @@ def fingerprints_of(settings: Settings) -> Fingerprints:
 
     Raises:
         BundleError: the bundle is missing or not whole.
+        SettingsError: devices that would not compute in the same numbers.
     """
+    devices = parse_devices(settings.run.devices) or (settings.models.device,)
+    require_one_compute_type(devices, settings.models.compute_type)
     bundle = open_bundle(settings.models.folder, settings.models.bundle)
     ways = {way: fingerprints_with(settings_instead(settings, way), bundle) for way in allowed_instead(settings)}
     alternatives: dict[str, str] = {way: found.without_hints for way, found in ways.items()}
-    return replace(fingerprints_with(settings, bundle), alternatives=alternatives)
+    return replace(fingerprints_with(settings, bundle, devices[0]), alternatives=alternatives)
 
 
-def fingerprints_with(settings: Settings, bundle: Bundle) -> Fingerprints:
-    """With what would be worked under some settings, with a bundle that is there."""
+def fingerprints_with(settings: Settings, bundle: Bundle, device: str | None = None) -> Fingerprints:
+    """With what would be worked under some settings, with a bundle that is there; on that device, or the settings'."""
     if settings.recognizer.kind == "whisper":
-        compute_type = compute_type_for(settings.models.device, settings.models.compute_type)
+        compute_type = compute_type_for(device or settings.models.device, settings.models.compute_type)
         calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
     else:
         compute_type = calibration = ""  # nobody knows, and nobody has calibrated it

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tasks.decoder import DecoderLimits
 from tasks.decoding import RawEncoding, RawFormat
+from tasks.device_list import parse_devices
 from tasks.keys import braced, fields_of
 from tasks.records import CallHints
 from tasks.storage import StorageOptions
@@ -463,6 +464,11 @@ class RunSettings(Group):
     slots: int = Field(
         10, ge=1, description="Jobs that the workers of `deployment` do at a time; a tenth more are submitted."
     )
+    devices: str = Field(
+        "",
+        description="Devices of this machine that do jobs side by side, each in a process of its own: `cuda:0,cuda:1`, "
+        "or `cpu:2` for two on the CPU; in place of `models.device`. Empty: this process does them.",
+    )
     poll_s: float = Field(
         20.0, gt=0, description="How often a run asks Prefect's API what became of its jobs, seconds."
     )
@@ -498,6 +504,22 @@ class RunSettings(Group):
         description="A job warns where it does less than this share of the RTFx that its device is known to do; 0: "
         "never.",
     )
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_are_a_list(cls, value: str) -> str:
+        parse_devices(value)
+        return value
+
+    @model_validator(mode="after")
+    def _jobs_are_done_in_one_place(self) -> RunSettings:
+        if self.devices and self.deployment:
+            message = "devices are of this machine, and the workers of deployment do the jobs: unset one of the two"
+            raise ValueError(message)
+        if self.devices and self.without_gpu != "wait":
+            message = f"without_gpu = {self.without_gpu!r} does not go with devices, which are named one by one"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> RunSettings:

@@ -102,7 +102,7 @@ def without_prefect(models: Models) -> Iterator[None]:
         for kind in ("create_link", "create_progress", "create_table", "update_progress"):
             patch.setattr(f"flows.artifacts.{kind}_artifact", lambda **_: None)
         patch.setattr("flows.month.tags", lambda *_: contextlib.nullcontext())
-        for module in ("flows.month", "flows.foreman", "flows.job"):
+        for module in ("flows.month", "flows.foreman", "flows.device_processes", "flows.job"):
             patch.setattr(f"{module}.get_run_logger", logging.getLogger)
         patch.setattr("flows.job.loaded_models", lambda _settings: models)
         yield

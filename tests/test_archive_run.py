@@ -25,7 +25,7 @@ from flows.archive import archive_run
 from flows.backfill import backfill
 from flows.erasure import erase
 from flows.job import transcribe_job
-from flows.progress import Nobody, watched_by
+from flows.progress import CallDone, Nobody, watched_by
 from flows.s3_server import LocalS3Server
 from tasks.active import ActiveMonth, active_key
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
@@ -34,7 +34,6 @@ from tasks.errors import BudgetReached, LeaseLost, RunUnderWay, SettingsError, S
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.reconcile import RunSummary, summary_rows
-from tasks.records import CopiedAudio, Outcome
 from tasks.runs import new_run_id, read_head, read_job
 from tasks.schemas import Row
 from tasks.storage import FolderAccess, Storage, open_storage
@@ -100,9 +99,9 @@ class Meanwhile(Nobody):
         self.calls = calls
         self.act()
 
-    def done(self, outcome: Outcome | CopiedAudio) -> None:
+    def done(self, call: CallDone) -> None:
         """Count, and die when told to."""
-        assert outcome.call.month == MONTH
+        assert call.month == MONTH
         self.done_calls += 1
         if self.done_calls == self.at_call:
             self.then()
