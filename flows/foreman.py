@@ -144,7 +144,7 @@ class Foreman:
         self._excluded = excluded
         if self._crew.only_device or must_stop(known):
             self._no_device = True
-            if self._settings.without_gpu == "wait":
+            if self._other_way is None:
                 self._stop(DeviceError(ending.why))
 
     def _tell_progress(self) -> None:
@@ -177,10 +177,16 @@ class Foreman:
         get_run_logger().error(message)
         emit_event(WAITING_EVENT, resource={"prefect.resource.id": f"callscribe.run.{self._head.run_id}"})
 
+    @property
+    def _other_way(self) -> Way | None:
+        """How jobs may be done without the device that was planned; None where that is not allowed, or nobody would."""
+        way = self._settings.without_gpu
+        return way if way != "wait" and self._crew.slots(way) else None
+
     def _do_without(self) -> None:
         """Let jobs be done in the other way that is allowed, while no device is to be had as planned."""
-        way = self._settings.without_gpu
-        if way == "wait" or not (self._no_device or self._patience.told):
+        way = self._other_way
+        if way is None or not (self._no_device or self._patience.told):
             return
         room = None if self._no_device else self._dispatch.room(way, self._crew.slots(way))
         count = self._dispatch.redirect(way, room)

@@ -208,16 +208,13 @@ def test_ttl_is_longer_than_an_outage_and_deadline_is_generous() -> None:
         assert spec["backoffLimit"] == 0
 
 
-# Settings that other parts of the project bring.
-PROMISED = {
-    "run.heartbeat_file", "run.deployment", "run.slots", "logs.format", "metrics.port", "metrics.push_url",
-    "node", "pod",
-}  # fmt: skip
+# Where a process runs, which is no setting (tasks.settings.whereabouts).
+WHEREABOUTS = {"node", "pod"}
 
 
 def test_settings_are_settings() -> None:
     """Every CALLSCRIBE_* variable of a manifest or template is a setting, so that no pod stops at its start."""
-    known = {name for name, _, _ in setting_rows()} | PROMISED
+    known = {name for name, _, _ in setting_rows()} | WHEREABOUTS
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(K8S.rglob("*.env")))
     text += "".join(yaml.safe_dump(job_of(base_template(pool), pool)) for pool in POOLS)
     text += yaml.safe_dump_all(kustomized("base"))
