@@ -141,8 +141,8 @@ VARIABLES: Mapping[str, Variable] = {
     "metrics_push_url": Variable("Pushgateway to which a job pushes its metrics; none when unset.", TEXT, pools=JOBS),
     "log_format": Variable("How log lines look.", {"type": "string", "enum": ["json", "text"]}, "json"),
     "sigterm_behavior": Variable(
-        "What Prefect does with a run whose pod gets SIGTERM: relinquish (the Job makes a new pod, which goes on with the "
-        "same run) or reschedule (a new Job); docs/runs.md says why the first.",
+        "What Prefect does with a run whose pod gets SIGTERM: relinquish (the Job makes a new pod, which goes on with "
+        "the same run) or reschedule (a new Job); docs/runs.md says why the first.",
         {"type": "string", "enum": ["relinquish", "reschedule"]},
         "relinquish",
     ),

@@ -15,6 +15,7 @@ from stopping import StoppingDiarizer, stopping_models
 import flows.job
 from flows.job import transcribe_job
 from tasks.devices import Device
+from tasks.fallback_settings import FallbackSettings
 from tasks.models import Models, load_models
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 
@@ -23,10 +24,12 @@ __all__ = ["transcribe_job"]
 STOPS_AT = 3
 
 
-def load(models: ModelSettings, recognizer: RecognizerSettings, diarization: DiarizationSettings) -> Models:
+def load(
+    models: ModelSettings, recognizer: RecognizerSettings, diarization: DiarizationSettings, fallback: FallbackSettings
+) -> Models:
     """In the place of the real models, where the device is in place."""
     if models.device != "cpu" and "STAND_IN_GPU" not in os.environ:
-        return load_models(models, recognizer, diarization)
+        return load_models(models, recognizer, diarization, fallback)
     order = json.loads(os.environ["CLUSTER_JOB"])
     signs = Path(order["signs"])
     stand_in = stopping_models(
@@ -34,7 +37,8 @@ def load(models: ModelSettings, recognizer: RecognizerSettings, diarization: Dia
     )
     if models.device == "cpu":
         return stand_in
-    return replace(stand_in, device=Device("cuda", 0, "a stand-in of a GPU", "float16"))
+    # Of the kind cpu: nothing here has streams of a GPU.
+    return replace(stand_in, device=Device("cpu", 0, "a stand-in of a GPU", "float16"))
 
 
 flows.job._load_once = load  # type: ignore[assignment]  # in this process alone

@@ -1,16 +1,16 @@
 """A Prefect server on PostgreSQL, for tests that write concurrently."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from cluster.prefect_server import PrefectServer
 from cluster.templates import small_template
 
-from flows.docs import ROOT
-
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 WRITERS = 8
+TESTS = Path(__file__).parent
 RUNS = 60
 
 
@@ -18,7 +18,7 @@ def test_concurrent_writers(prefect_server_on_postgres: PrefectServer) -> None:
     """Many writers at a time are answered at the first try, where SQLite says that it is locked."""
     server = prefect_server_on_postgres
     server.create_pool("gpu", small_template())
-    deployment = server.deploy("greet", "test", "tests/pod_flows.py:greet", ROOT, "gpu")
+    deployment = server.deploy("greet", "test", "pod_flows.py:greet", TESTS, "gpu")
 
     def create(number: int) -> int:
         body = {"tags": [f"number:{number}"]}

@@ -13,11 +13,11 @@ from cluster.prefect_server import PrefectServer
 from cluster.stack import PrefectStack
 from cluster.templates import small_template
 
-from flows.docs import ROOT
-
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 POOL = "gpu"
+# Prefect copies this folder into each pod.
+TESTS = Path(__file__).parent
 AWAY_S = 65.0
 
 
@@ -54,7 +54,7 @@ def place(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactor
     ):
         prefect_server.create_pool(POOL, small_template())
         greet, wait_for = (
-            prefect_server.deploy(name, "test", f"tests/pod_flows.py:{function}", ROOT, POOL)
+            prefect_server.deploy(name, "test", f"pod_flows.py:{function}", TESTS, POOL)
             for name, function in (("greet", "greet"), ("wait-for", "wait_for"))
         )
         stack.start_worker(POOL)

@@ -150,9 +150,8 @@ def place(
             "CLUSTER_JOB": json.dumps({"bundles": str(bundles), "signs": str(signs)}),
         }
         server.create_pool(POOL, with_defaults(small_template(), env=of_pods))
-        server.deploy(
-            "transcribe-job", "gpu", "tests/cluster_job.py:transcribe_job", ROOT, POOL, tags=["transcribe-job"]
-        )
+        # Prefect copies this folder into each pod: not the whole checkout, which may hold an environment of 8 GB.
+        server.deploy("transcribe-job", "gpu", "cluster_job.py:transcribe_job", TESTS, POOL, tags=["transcribe-job"])
         stack.start_worker(POOL, {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"})
         archive = f"s3://{BUCKET}/cluster-archive"
         settings = {

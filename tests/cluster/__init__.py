@@ -10,7 +10,7 @@ without containers, for tests only.
         PrefectStack(server, cluster, folder / "stack") as stack,
     ):
         server.create_pool("callscribe-gpu", with_defaults(template, image="any"), concurrency_limit=2)
-        deployment = server.deploy("transcribe-job", "gpu", "flows/job.py:transcribe_job", ROOT, "callscribe-gpu")
+        deployment = server.deploy("transcribe-job", "gpu", "cluster_job.py:transcribe_job", TESTS, "callscribe-gpu")
         stack.start_worker("callscribe-gpu")
         run = server.start_run(deployment, parameters={...}, job_variables={"excluded_nodes": ["gpu-a"]})
         pod = cluster.pod(stack.of_run(run))                    # waits until it runs

@@ -113,7 +113,7 @@ class PrefectServer:
             flow: the flow's name.
             name: the deployment's name.
             entrypoint: `flows/job.py:transcribe_job`, relative to the path.
-            path: the folder that the pod's first process goes to, on this machine.
+            path: the folder that Prefect copies into each pod, on this machine: not a checkout, with its environment.
             pool: the work pool.
             more: as in the API: `job_variables`, `parameters`, `tags`, `concurrency_limit`, `concurrency_options`.
         """
