@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cluster.cluster import Cluster
+from cluster.cluster import NAMESPACE, Cluster
 from cluster.nodes import Node
 from cluster.objects import Object
 from cluster.prefect_server import PrefectServer
@@ -36,8 +36,9 @@ from tasks.verify import verify
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parent
-POOL = "callscribe-gpu"
+POOL, PLAIN_POOL = "callscribe-gpu", "callscribe-control"
 NODES = ("gpu-a", "gpu-b")
+OF_WORKERS = {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"}
 CALLSCRIBE = [sys.executable, "-c", "from flows.cli import main; main()"]
 # Estimated hours of a job: two calls each, and all of them in one.
 SMALL_JOBS, ONE_JOB = "0.0012", "1"
@@ -111,7 +112,7 @@ class ClusterMonth:
 
     def reconcile(self, *arguments: str) -> list[str]:
         """What `callscribe reconcile` finds and mends; one line each."""
-        command = [*CALLSCRIBE, "reconcile", "--namespace", "default", *arguments]
+        command = [*CALLSCRIBE, "reconcile", "--namespace", NAMESPACE, *arguments]
         environment = self.place.environment | {"CALLSCRIBE_CLUSTER__GRACE_S": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert 0 == done.returncode, done.stderr
@@ -152,7 +153,7 @@ def place(
         server.create_pool(POOL, with_defaults(small_template(), env=of_pods))
         # Prefect copies this folder into each pod: not the whole checkout, which may hold an environment of 8 GB.
         server.deploy("transcribe-job", "gpu", "cluster_job.py:transcribe_job", TESTS, POOL, tags=["transcribe-job"])
-        stack.start_worker(POOL, {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"})
+        stack.start_worker(POOL, OF_WORKERS)
         archive = f"s3://{BUCKET}/cluster-archive"
         settings = {
             "ARCHIVE__URI": archive,
@@ -169,7 +170,17 @@ def place(
             "RUN__LOADER_THREADS": "1",
         }
         environment = stack.environment("parent") | s3_server.environment() | {"PYTHONPATH": str(ROOT)}
-        environment |= {f"CALLSCRIBE_{name}": value for name, value in settings.items()}
+        settings = {f"CALLSCRIBE_{name}": value for name, value in settings.items()}
+        environment |= settings
+        # Pods without a GPU: those of jobs that may be done on the CPU, and of parents.
+        plain = with_defaults(small_template(), env=of_pods | settings, gpus=0)
+        server.create_pool(PLAIN_POOL, plain)
+        server.deploy(
+            "transcribe-job", "cpu", "cluster_job.py:transcribe_job", TESTS, PLAIN_POOL, tags=["transcribe-job"]
+        )
+        server.deploy("archive-run", "monthly", "cluster_flows.py:archive_run", TESTS, PLAIN_POOL, tags=["archive-run"])
+        # One observer for both workers, as in k8s/base.
+        stack.start_worker(PLAIN_POOL, OF_WORKERS | {"PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_ENABLED": "false"})
         with pytest.MonkeyPatch.context() as patch:
             for name, value in s3_server.environment().items():
                 patch.setenv(name, value)
@@ -337,7 +348,7 @@ def test_a_worker_that_dies_while_it_creates(place: Place, month: ClusterMonth, 
     stack.stop_worker(POOL, kill=True)
     stack.cluster.until(lambda: stack.cluster.faults.held_creations() == 0, "the end of the request")
     stack.cluster.faults.clear()
-    stack.start_worker(POOL, {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"})
+    stack.start_worker(POOL, OF_WORKERS)
     assert ["dry run"] == [line.rpartition(": ")[2] for line in _until_found(month, "--dry-run")]
     assert ["is Crashed now"] == [line[-len("is Crashed now") :] for line in _until_found(month)]
     month.finish(parent)
@@ -358,7 +369,7 @@ def test_a_job_that_vanishes_while_the_worker_is_dead(place: Place, month: Clust
     def vanish(_: Object) -> None:
         stack.stop_worker(POOL, kill=True)
         stack.cluster.vanish(month.job_object())
-        stack.start_worker(POOL, {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"})
+        stack.start_worker(POOL, OF_WORKERS)
         assert 1 == len(_until_found(month))
 
     _disturbed(month, vanish)
@@ -400,6 +411,41 @@ def test_no_gpu_for_a_while(place: Place, month: ClusterMonth, expected: Content
     for node in NODES:
         place.stack.cluster.set_gpus(node, 1)
     month.finish(parent)
+    month.check(expected, tries=1)
+
+
+def test_no_gpu_and_leave_for_the_cpu(place: Place, month: ClusterMonth, expected: Content) -> None:
+    """What nobody takes up is done on the CPU, its rows say so, and the certificate how many those are."""
+    for node in NODES:
+        place.stack.cluster.set_gpus(node, 0)
+    month.finish(month.start(RUN__GPU_PATIENCE_S="3", RUN__WITHOUT_GPU="cpu"))
+    rows = month.month.data.read_calls(MONTH)
+    assert sorted(expected) == sorted(row["call_id"] for row in rows)
+    done = [row for row in rows if row["outcome"] != "failed"]
+    assert {("cpu", "int8", "a stand-in")} == {(row["instead"], row["compute_type"], row["device"]) for row in done}
+    (link,) = read_chain(month.month.storage)
+    assert {"cpu": len(done)} == link.content["result"]["instead"]
+    assert [] == place.stack.server.taking_slots(POOL)
+    assert ["Cancelled"] == [run["state_name"] for run in month.tries()]
+    assert [] == month.reconcile()
+
+
+def test_a_parent_that_is_killed_in_its_pod(place: Place, month: ClusterMonth, expected: Content) -> None:
+    """The observer says that it has crashed, the reconciler submits it again, and it waits for the job under way."""
+    server, stack = place.stack.server, place.stack
+    place.sign("stops").touch()
+    deployment = server.call("GET", "deployments/name/archive-run/monthly")["id"]
+    run = server.start_run(deployment, parameters={"month": MONTH, "transcripts": month.month.transcripts})
+    month.stopped()
+    stack.cluster.kill_pod(stack.cluster.pod(stack.of_run(run)))
+    stack.await_state(run, "Crashed")
+    arguments = ("--transcripts", month.month.transcripts)
+    (found,) = month.reconcile(*arguments)
+    assert re.search(rf"restart .* over {MONTH} .*submitted again as", found), found
+    assert [] == [line for line in month.reconcile(*arguments) if "submitted again" in line]
+    place.sign("go").touch()
+    (again,) = [one["id"] for one in server.runs(pool=PLAIN_POOL) if one["idempotency_key"] == f"after-{run}"]
+    assert "Completed" == stack.await_state(again)
     month.check(expected, tries=1)
 
 
