@@ -256,7 +256,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     problems = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
-        given = "" if item["type"] in {"extra_forbidden", "missing"} else f", got {item['input']!r}"
+        whole = item["type"] in {"extra_forbidden", "missing"} or isinstance(item["input"], dict)
+        given = "" if whole else f", got {item['input']!r}"
         reason = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         problems.append(f"{field}: {reason}{given}")
     return f"wrong setting{'s' if len(problems) > 1 else ''}: {'; '.join(problems)}{where}"
