@@ -15,7 +15,12 @@ from tasks.errors import UsageError
 OF_THE_PLAN = ("archive", "audio", "vad", "recognizer", "diarization", "utterances", "decoder")
 OF_THE_MODELS = ("bundle", "compute_type")
 # How a try ended, by the name of the state that it gave its flow run (`flows.job`).
-ENDINGS: dict[str, How] = {WRONG_DEVICE: "refused", "RunIncomplete": "given_up", "BudgetReached": "out_of_budget"}
+ENDINGS: dict[str, How] = {
+    WRONG_DEVICE: "refused",
+    "DeviceFailed": "failed",
+    "RunIncomplete": "given_up",
+    "BudgetReached": "out_of_budget",
+}
 
 
 def of_the_plan(overrides: Overrides | None) -> Overrides | None:
