@@ -449,6 +449,19 @@ def test_a_parent_that_is_killed_in_its_pod(place: Place, month: ClusterMonth, e
     month.check(expected, tries=1)
 
 
+def test_what_is_of_others_is_left_alone(place: Place, month: ClusterMonth) -> None:
+    """A flow run without a Job in another work pool of the same server; and in ours, where the cluster is empty."""
+    server = place.stack.server
+    server.create_pool("somebody-elses", small_template())
+    theirs = server.start_run(server.deploy("greet", "theirs", "pod_flows.py:greet", TESTS, "somebody-elses"))
+    for state in ("PENDING", "RUNNING"):
+        server.call("POST", f"flow_runs/{theirs}/set_state", {"state": {"type": state}, "force": True})
+    time.sleep(2)  # older than the grace
+    assert [] == month.reconcile()
+    assert ("RUNNING", "Running") == server.state(theirs)
+    server.call("POST", f"flow_runs/{theirs}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
+
 def test_a_hung_pod_is_ended(place: Place, month: ClusterMonth, expected: Content) -> None:
     """Deleted by an operator: the next try goes on."""
     _disturbed(month, place.stack.cluster.delete_pod)
