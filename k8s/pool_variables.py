@@ -133,12 +133,13 @@ VARIABLES: Mapping[str, Variable] = {
         "callscribe-ca",
     ),
     "metrics_port": Variable(
-        "Port on which a job serves Prometheus metrics.",
+        "Port on which a job, or a run, serves Prometheus metrics.",
         {"type": "integer", "minimum": 1024, "maximum": 65535},
         9464,
-        pools=JOBS,
     ),
-    "metrics_push_url": Variable("Pushgateway to which a job pushes its metrics; none when unset.", TEXT, pools=JOBS),
+    "metrics_push_url": Variable(
+        "Pushgateway to which a job, or a run, pushes its metrics; none when unset. A network policy must let it.", TEXT
+    ),
     "log_format": Variable("How log lines look.", {"type": "string", "enum": ["json", "text"]}, "json"),
     "sigterm_behavior": Variable(
         "What Prefect does with a run whose pod gets SIGTERM: relinquish (the Job makes a new pod, which goes on with "
@@ -147,10 +148,10 @@ VARIABLES: Mapping[str, Variable] = {
         "relinquish",
     ),
     "grace_period_s": Variable(
-        "Seconds between SIGTERM and SIGKILL: enough for the calls in hand and a checkpoint. Spot instances give 120 s "
-        "on AWS and 30 s elsewhere, whatever is set.",
+        "Seconds between SIGTERM and SIGKILL. Prefect gives the flow 30 of them for its checkpoint, however many there "
+        "are: 60 are enough. Spot instances give 120 s on AWS and 30 s elsewhere, whatever is set.",
         seconds(10),
-        110,
+        60,
     ),
     "deadline_s": Variable(
         "Seconds after which Kubernetes ends the Job, waiting for a GPU included: a backstop, not a time-out of work.",
@@ -171,8 +172,9 @@ VARIABLES: Mapping[str, Variable] = {
         pools=JOBS,
     ),
     "hung_after_min": Variable(
-        "Minutes without a sign of progress after which a job counts as hung and is ended.",
-        {"type": "integer", "minimum": 5},
+        "Minutes without a sign of progress after which a job counts as hung and is ended: more than the ten after "
+        "which a job that is told to end counts this as a death (docs/runs.md).",
+        {"type": "integer", "minimum": 15},
         20,
         pools=JOBS,
     ),

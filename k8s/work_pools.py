@@ -107,14 +107,15 @@ def _environment(pool: str) -> dict[str, Any]:
         "HF_HUB_OFFLINE": "1",
         "CALLSCRIBE_MODELS__FOLDER": "/models",
         "CALLSCRIBE_LOGS__FORMAT": "{{ log_format }}",
+        # Of jobs, and of the runs that submit them.
+        "CALLSCRIBE_METRICS__PORT": "{{ metrics_port }}",
+        "CALLSCRIBE_METRICS__PUSH_URL": "{{ metrics_push_url }}",
     }
     if pool in JOBS:
         environment |= {
             "CUDA_CACHE_PATH": "/scratch/cache/cuda",
             "CALLSCRIBE_MODELS__DEVICE": "cuda" if pool == "gpu" else "cpu",
             "CALLSCRIBE_RUN__HEARTBEAT_FILE": "/scratch/heartbeat",
-            "CALLSCRIBE_METRICS__PORT": "{{ metrics_port }}",
-            "CALLSCRIBE_METRICS__PUSH_URL": "{{ metrics_push_url }}",
         }
     return environment
 
@@ -165,6 +166,7 @@ def _container(pool: str) -> dict[str, Any]:
         "image": "{{ image }}",
         "imagePullPolicy": "{{ image_pull_policy }}",
         "args": "{{ command }}",
+        "ports": [{"name": "metrics", "containerPort": "{{ metrics_port }}"}],
         "env": [
             {"name": "CALLSCRIBE_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "CALLSCRIBE_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -195,7 +197,6 @@ def _container(pool: str) -> dict[str, Any]:
         ],
     }
     if pool in JOBS:
-        container["ports"] = [{"name": "metrics", "containerPort": "{{ metrics_port }}"}]
         container["startupProbe"] = {
             "exec": {"command": ["test", "-e", "/scratch/heartbeat"]},
             "periodSeconds": 10,

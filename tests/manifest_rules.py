@@ -12,6 +12,8 @@ from tests.manifests import Object, containers, meets, pods
 # Objects that people make, by reference: secrets, and the certificate authority.
 SECRETS = {
     "callscribe-s3": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    "callscribe-s3-eraser": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    "callscribe-s3-metrics": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     "callscribe-prefect": {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"},
     "callscribe-hub": {"HF_TOKEN", "HF_ENDPOINT"},
     "callscribe-prefect-database": {"PREFECT_SERVER_DATABASE_CONNECTION_URL"},

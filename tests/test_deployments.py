@@ -8,6 +8,7 @@ import yaml
 from prefect.cli.deploy._models import ConcurrencyLimitSpec, PrefectYamlModel
 from prefect.utilities.callables import parameter_schema
 
+from tests.manifest_rules import SECRETS
 from tests.manifests import ROOT, base_template
 
 TEXT = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
@@ -59,3 +60,16 @@ def test_job_variables_are_variables_of_the_pool(deployment: dict[str, Any]) -> 
     known = base_template(pool)["variables"]["properties"]
     assert set(deployment["work_pool"]["job_variables"]) <= set(known)
     assert deployment["work_pool"]["job_variables"]["image"] == "{{ $JOB_IMAGE }}"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["name"])
+def test_who_removes_calls_has_an_account_and_a_secret_of_its_own(deployment: dict[str, Any]) -> None:
+    """Of the manifests; nobody else has them."""
+    variables = deployment["work_pool"]["job_variables"]
+    accounts = yaml.safe_load_all((ROOT / "k8s/base/accounts.yaml").read_text(encoding="utf-8"))
+    names = {each["metadata"]["name"] for each in accounts if each["kind"] == "ServiceAccount"}
+    assert variables.get("service_account_name", "callscribe-job") in names
+    removes = deployment["name"] in {"retain", "erase"}
+    assert removes == (variables.get("storage_secret") == "callscribe-s3-eraser")
+    assert removes == (variables.get("service_account_name") == "callscribe-eraser")
+    assert variables.get("storage_secret", "callscribe-s3") in SECRETS

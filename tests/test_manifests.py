@@ -2,9 +2,12 @@
 
 import copy
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -13,8 +16,8 @@ from kubernetes_validate import utils
 from kubernetes_validate.utils import major_minor
 from packaging.version import Version
 
-from tasks.settings import ENV_PREFIX, setting_rows
-from tests.manifest_rules import RULES, amount
+from tasks.settings import ENV_PREFIX, Settings, setting_rows
+from tests.manifest_rules import RULES, amount, images_are_pinned
 from tests.manifests import (
     K8S,
     OVERLAYS,
@@ -25,6 +28,7 @@ from tests.manifests import (
     job_of,
     kustomized,
     named,
+    need_kubectl,
     overlay,
     pods,
 )
@@ -79,6 +83,24 @@ def test_schemas_are_strict() -> None:
 def test_overlay_holds_together(name: str, rule: Callable[[list[Object]], Iterator[str]]) -> None:
     """Every rule of tests/manifest_rules.py finds nothing."""
     assert list(rule(overlay(name))) == []
+
+
+@pytest.mark.parametrize("component", sorted(path.parent.name for path in K8S.glob("components/*/kustomization.yaml")))
+def test_base_and_a_component_hold_together(component: str, tmp_path: Path) -> None:
+    """Whatever a component adds is in the namespace, and finds what it names."""
+    need_kubectl()
+    folders = {"resources": ["base"], "components": [f"components/{component}"]}
+    parts = {key: [os.path.relpath(K8S / one, tmp_path.resolve()) for one in said] for key, said in folders.items()}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(parts), encoding="utf-8")
+    done = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = list(yaml.safe_load_all(done.stdout))
+    assert len(objects) >= len(kustomized("base"))
+    jobs = [job_of(base_template(pool), pool) for pool in POOLS]
+    reconciler = {"component": "reconciler", "service_account_name": "callscribe-reconciler"}
+    jobs.append(job_of(base_template("control"), "control", {**reconciler, "automount_service_account_token": True}))
+    rules = [rule for rule in RULES if rule is not images_are_pinned]  # overlays have digests
+    assert [problem for rule in rules for problem in rule([*objects, *jobs])] == []
 
 
 BROKEN: tuple[tuple[str, Callable[[list[Object]], object]], ...] = (
@@ -164,6 +186,18 @@ def test_quota_has_room_for_all_slots(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
+def test_quota_has_room_for_the_jobs_of_a_month(name: str) -> None:
+    """Of a month that is done within the time for which finished Jobs are kept, and of the reconciler meanwhile."""
+    objects = kustomized(f"overlays/{name}")
+    settings = named(objects, "ConfigMap", "callscribe-settings")["data"]
+    job_hours = settings.get("CALLSCRIBE_RUN__JOB_HOURS", Settings().run.job_hours)
+    jobs = float(settings["CALLSCRIBE_TRANSCRIPTS__MONTHLY_HOURS"]) / float(job_hours)
+    kept = job_of(base_template("control"), "control")["spec"]["ttlSecondsAfterFinished"] / 600
+    most = int(named(objects, "ResourceQuota", "callscribe")["spec"]["hard"]["count/jobs.batch"])
+    assert 2 * jobs + kept <= most
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_jobs_run_on_the_image_that_registers_them(name: str) -> None:
     """One image: of the workers, and what prefect.yaml gives to the jobs."""
     objects = kustomized(f"overlays/{name}")
@@ -189,7 +223,7 @@ def test_least_rights() -> None:
         "callscribe-worker": {
             "jobs": ["create", "get", "list", "watch", "delete"], "pods": ["get", "list", "watch"], "pods/log": ["get"],
         },
-        "callscribe-reconciler": {"jobs": ["get", "list", "delete"], "pods": ["get", "list"]},
+        "callscribe-reconciler": {"jobs": ["list", "delete"]},
     }  # fmt: skip
 
 

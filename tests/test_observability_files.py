@@ -11,10 +11,12 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prometheus_client.metrics import MetricWrapperBase
 from promql_parser import AggregateExpr, BinaryExpr, Expr, VectorSelector
 
 from flows.docs import ROOT, all_metrics, metric_rows, operator_rules
+from flows.foreman import WAITING_EVENT
 from tasks.metrics import REGISTRY
 
 FOLDER = ROOT / "k8s" / "observability"
@@ -140,6 +142,18 @@ def test_every_metric_is_looked_at() -> None:
     shown = " ".join(parameters.values[0] for parameters in _expressions())
     unseen = {name for name in _known() if name not in shown and not name.startswith("process_")}
     assert set() == unseen
+
+
+def test_automations_are_automations() -> None:
+    """Prefect reads them; they name the event that runs emit, and tags that deployments have."""
+    said = yaml.safe_load((FOLDER / "automations.yaml").read_text(encoding="utf-8"))["automations"]
+    waits, ended = (AutomationCore.model_validate(one) for one in said)
+    assert isinstance(waits.trigger, EventTrigger)
+    assert {WAITING_EVENT} == waits.trigger.expect
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    tags = {f"prefect.tag.{tag}" for one in deployments for tag in one["tags"]}
+    assert isinstance(ended.trigger, EventTrigger)
+    assert set(said[1]["trigger"]["match_related"]["prefect.resource.id"]) <= tags
 
 
 def test_metrics_are_named_as_prometheus_wants() -> None:

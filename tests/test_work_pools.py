@@ -67,7 +67,7 @@ def test_knobs_reach_the_job() -> None:
     values = {
         "env": {"CALLSCRIBE_RUN__CHECKPOINT_EVERY_S": "60"}, "queue_name": "callscribe", "memory_limit": "24Gi",
         "memory_request": "24Gi", "grace_period_s": 25, "sigterm_behavior": "relinquish", "labels": {"team": "voice"},
-        "metrics_push_url": "http://push:9091", "runtime_class_name": "nvidia", "hung_after_min": 5,
+        "metrics_push_url": "http://push:9091", "runtime_class_name": "nvidia", "hung_after_min": 15,
         "models_volume": {"name": "models", "persistentVolumeClaim": {"claimName": "other", "readOnly": True}},
     }  # fmt: skip
     job = job_of(base_template("gpu"), "gpu", values)
@@ -84,7 +84,20 @@ def test_knobs_reach_the_job() -> None:
     assert pod["terminationGracePeriodSeconds"] == 25
     assert pod["runtimeClassName"] == "nvidia"
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "other"
-    assert "-mmin -5)" in container["livenessProbe"]["exec"]["command"][-1]
+    assert "-mmin -15)" in container["livenessProbe"]["exec"]["command"][-1]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_metrics_are_served_or_pushed_by_every_pool(pool: str) -> None:
+    """A run's own metrics (`callscribe_run_*`) come from the pods of `control`, and alerts are made of them."""
+    job = job_of(base_template(pool), pool, {"metrics_push_url": "http://push:9091"})
+    (container,) = containers(job["spec"]["template"]["spec"])
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["CALLSCRIBE_METRICS__PUSH_URL"] == "http://push:9091"
+    (port,) = container["ports"]
+    assert (port["name"], str(port["containerPort"])) == ("metrics", environment["CALLSCRIBE_METRICS__PORT"])
+    unprobed = {"livenessProbe", "startupProbe"} if pool == "control" else set()
+    assert unprobed & container.keys() == set()
 
 
 def test_liveness_is_told_by_the_age_of_the_heartbeat(tmp_path: Path) -> None:
