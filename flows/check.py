@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.bundles import open_bundle
 from tasks.certificates import package_versions
 from tasks.dataset import DataSet
+from tasks.device_list import parse_devices
 from tasks.devices import open_device
 from tasks.errors import StorageUnavailable, UsageError
 from tasks.remote import Endpoint
@@ -32,7 +34,8 @@ def run_checks(settings: Settings) -> Iterator[CheckResult]:
         f"python {platform.python_version()}, "
         + ", ".join(f"{name} {found}" for name, found in package_versions().items()),
     )
-    yield _checked("device", lambda: _device(settings))
+    for name in dict.fromkeys(parse_devices(settings.run.devices) or (settings.models.device,)):
+        yield _checked("device", partial(_device, name, settings))
     yield _checked("models", lambda: _models(settings))
     if settings.recognizer.kind == "fallback" or settings.run.without_gpu == "fallback":
         yield _checked("fallback", lambda: _fallback(settings))
@@ -51,9 +54,9 @@ def _checked(name: str, look: Callable[[], str]) -> CheckResult:
         return CheckResult(name, error.message, error)
 
 
-def _device(settings: Settings) -> str:
-    device = open_device(settings.models.device, settings.models.compute_type)
-    return f"{settings.models.device} computes in {device.compute_type} ({device.name})"
+def _device(name: str, settings: Settings) -> str:
+    device = open_device(name, settings.models.compute_type)
+    return f"{name} computes in {device.compute_type} ({device.name})"
 
 
 def _models(settings: Settings) -> str:

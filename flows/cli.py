@@ -262,6 +262,7 @@ def check(
         "archive": {"uri": archive},
         "transcripts": {"uri": transcripts},
         "models": {"bundle": bundle, "device": device},
+        "run": {"devices": None if device is None else ""},
     }
     settings = load_settings(config, overrides)
     worst: UsageError | StorageUnavailable | None = None

@@ -14,6 +14,9 @@ from tasks.settings import load_settings
 def reconcile(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is wrong, and mend nothing.")] = False,
+    all_lost: Annotated[
+        bool, typer.Option("--all-lost", help="The cluster has lost all its Jobs; it is not the wrong one.")
+    ] = False,
     namespace: Annotated[
         str | None, typer.Option(help="Namespace of the Kubernetes Jobs.", show_default="cluster.namespace")
     ] = None,
@@ -35,7 +38,7 @@ def reconcile(
 
     found = 0
     with errors.status("looking at Prefect and Kubernetes, and watching leases"):
-        for row in mended(settings, settings.transcripts.uri, dry_run=dry_run):
+        for row in mended(settings, settings.transcripts.uri, dry_run=dry_run, all_lost=all_lost):
             found += 1
             line = f"[yellow]{row['repair']:<11}[/] {escape(row['name'])}  [dim]{escape(row['why'])}[/]"
             console.print(f"{line}  {escape(row['done'])}", soft_wrap=not console.is_terminal)

@@ -27,7 +27,8 @@ def verify(
 ) -> None:
     """Hold the data set against its certificates: every transcript that was certified must stand as it was written.
 
-    Exit code 9 says that something is missing, altered or unreadable, and names it. `callscribe run` over the month
+    Exit code 9 says that something is missing, altered or unreadable, and names it, or that no run over the month that
+    is named is certified as done. `callscribe run` over the month
     does what is missing again; `callscribe mend` takes out what is altered or unreadable, so that it is missing.
 
     Example: `callscribe verify --month 2026-10 --transcripts s3://transcripts`
@@ -47,6 +48,9 @@ def verify(
     console.print(pairs_table(verification_rows(result)))
     for finding in result.findings[:MAX_FINDINGS]:
         console.print(finding_line(finding))
+    if month is not None and not result.runs:
+        message = f"no run over {month} is certified as done in {data.storage.uri}: there is nothing to hold it against"
+        raise NotAsCertified(message)
     if result.findings:
         message = f"the data set is not as it was certified: {len(result.findings):,} findings"
         raise NotAsCertified(message)

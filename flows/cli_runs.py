@@ -25,7 +25,7 @@ from flows.cli_common import (
     transcripts_of,
 )
 from tasks.errors import UsageError
-from tasks.settings import load_settings
+from tasks.settings import configured_by, load_settings
 
 if TYPE_CHECKING:
     from tasks.quote import Quote
@@ -76,13 +76,12 @@ def run_month(month: str | None, config: Path | None, overrides: dict[str, dict[
     if month is not None:
         check_month(month)
     settings = load_settings(config, overrides)
-    # The flow reads settings of its own, and would not find a file that is named on the command line.
-    given = settings.model_dump(mode="json", exclude_unset=True)
-    with ConsoleWatcher(console) as watcher, watched_by(watcher):
+    # The flow reads settings of its own. It is given no more than was said here: Prefect keeps its parameters.
+    with configured_by(config), ConsoleWatcher(console) as watcher, watched_by(watcher):
         watcher.stage("starting Prefect")
         from flows.archive import archive_run
 
-        return archive_run(month, settings.archive.uri, settings.transcripts.uri, given)
+        return archive_run(month, settings.archive.uri, settings.transcripts.uri, overrides)
 
 
 def plan(
@@ -165,14 +164,13 @@ def backfill(  # noqa: PLR0913  # its options
     selection.check()
     overrides = _given(archive, transcripts, bundle, device, devices)
     settings = load_settings(config, overrides)
-    given = settings.model_dump(mode="json", exclude_unset=True)
-    with ConsoleWatcher(console) as watcher, watched_by(watcher):
+    with configured_by(config), ConsoleWatcher(console) as watcher, watched_by(watcher):
         watcher.stage("starting Prefect")
         from evaluation.changes import change_rows
         from flows import backfill as flow
         from flows.month import Workplace
 
-        place = Workplace.opened(settings.archive.uri, settings.transcripts.uri, given)
+        place = Workplace.opened(settings.archive.uri, settings.transcripts.uri, overrides)
         quotes = flow.quotes(place, wanted, selection)
         begun = flow.unfinished(place, wanted)
     if not quotes:
@@ -187,6 +185,7 @@ def backfill(  # noqa: PLR0913  # its options
     if not yes:
         typer.confirm("Transcribe them anew?", abort=True)
     with (
+        configured_by(config),
         _kept_list(place.data.storage, named) as key,
         ConsoleWatcher(console) as watcher,
         watched_by(watcher),
@@ -198,7 +197,7 @@ def backfill(  # noqa: PLR0913  # its options
             again,
             archive=settings.archive.uri,
             transcripts=settings.transcripts.uri,
-            overrides=given,
+            overrides=overrides,
         )
     if len(done.runs) > 1:
         console.print("\nin all months")

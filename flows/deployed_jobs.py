@@ -10,42 +10,45 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterTags,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run as own_run
 from prefect.states import Cancelling
 
-from flows.job import WRONG_DEVICE, Overrides
+from flows.job import Overrides
 from flows.progress import watcher
-from tasks import errors
-from tasks.dispatch import Earlier, Ending, How, Order, Way
-from tasks.errors import SettingsError, UsageError
+from flows.tries import ending_of, never_began, of_the_plan, order_of, tags_of, why_of
+from tasks.dispatch import Earlier, Ending, Order, Way
+from tasks.errors import ClusterUnreachable, SettingsError, StorageUnavailable
 from tasks.job_record import done_jobs
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
 from tasks.storage import Storage
 
+T = TypeVar("T")
 # Flow runs in one answer of the API, which gives no more.
 PAGE = 200
 # So many more tries are submitted than there are slots, so that no slot waits for the next look.
 AHEAD = 0.1
 NOT_BEGUN = {StateType.SCHEDULED, StateType.PENDING}
-NOT_ANSWERED = (httpx.TransportError, PrefectHTTPStatusError)
-# How a try ended, by the name of the state that it gave its flow run (`flows.job`).
-ENDINGS: dict[str, How] = {WRONG_DEVICE: "refused", "RunIncomplete": "given_up", "BudgetReached": "out_of_budget"}
+CANCELLED = {StateType.CANCELLING, StateType.CANCELLED}
+# What the API says in passing: asked too much, or not at its best.
+PASSING = {408, 425, 429}
+# How often the API is asked at the start of a run, before it is given up.
+FIRST_TRIES, FIRST_PAUSE_S = 10, 5.0
+# Tries in a row whose process was never made: after each there is a longer pause, and after so many the run stops.
+MOST_FALSE_STARTS, LONGEST_PAUSE_S = 10, 600.0
+# The most nodes that the work pools' templates can leave out (k8s/pool_variables.py).
+MOST_EXCLUDED = 8
 
 
 class DeployedJobs:
@@ -68,19 +71,24 @@ class DeployedJobs:
         self._storage = storage
         self._head = head
         self._settings = settings
-        self._overrides = overrides
+        self._overrides = of_the_plan(overrides)
         self._client: SyncPrefectClient = get_client(sync_client=True)
-        self._deployments = self._find_deployments()
+        self._deployments = _patiently(self._find_deployments)
         self._tag = f"{head.kind}:{head.run_id}"
         self._unsent: list[Order] = []
         self._flow_runs: dict[Order, UUID] = {}
         self._idle: set[int] = set()
         self._withdrawn: set[Order] = set()
         self._next_look = 0.0
-        self._unanswered_since: float | None = None
+        self._silent = False
+        self._false_starts = 0
+        self._starts_again_at = 0.0
+        self._endings: list[Ending] = []
 
     def slots(self, way: Way) -> int:
         """Those of the settings, and of the workers as planned a tenth more."""
+        if time.monotonic() < self._starts_again_at:
+            return 0
         if way == "planned":
             return math.ceil(self._settings.slots * (1 + AHEAD))
         return self._settings.without_gpu_slots if way == self._settings.without_gpu else 0
@@ -90,11 +98,16 @@ class DeployedJobs:
         under_way: dict[int, Order] = {}
         tries: Counter[int] = Counter()
         failures: Counter[int] = Counter()
-        for run in self._all_flow_runs():
-            order = _order_of(run)
+        for run in _patiently(lambda: list(self._all_flow_runs())):
+            order = order_of(run)
+            if order is None:
+                continue
             tries[order.job] = max(tries[order.job], order.number)
             if run.state is None or not run.state.is_final():
+                if order.number < under_way.get(order.job, order).number:
+                    continue  # somebody has started an old one anew: the newest is waited for
                 under_way[order.job] = order
+                self._flow_runs = {one: of for one, of in self._flow_runs.items() if one.job != order.job}
                 self._flow_runs[order] = run.id
                 if run.state is None or run.state.type in NOT_BEGUN:
                     self._idle.add(order.job)
@@ -108,18 +121,22 @@ class DeployedJobs:
         self._idle.add(order.job)
 
     def wait(self) -> list[Ending]:
-        """Submit what is to be submitted, sleep until the next look, and look."""
+        """Submit what is to be submitted, sleep until the next look, and look.
+
+        Raises:
+            ClusterUnreachable: again and again, no process was made for a try.
+        """
+        self._answered(self._submit)
+        time.sleep(max(0.0, self._next_look - time.monotonic()))
+        self._next_look = time.monotonic() + self._settings.poll_s
+        endings, self._endings = self._endings, []
+        runs = self._answered(self._under_way)
         try:
-            self._submit()
-            time.sleep(max(0.0, self._next_look - time.monotonic()))
-            self._next_look = time.monotonic() + self._settings.poll_s
-            runs = self._under_way()
-            self._unanswered_since = None
-        except NOT_ANSWERED as error:
-            self._note_silence(error)
-            runs = None
-        done = done_jobs(self._storage, self._head.run_id)
-        endings = [Ending(order, "done") for order in self._flow_runs if order.job in done]
+            done = done_jobs(self._storage, self._head.run_id)
+        except StorageUnavailable as error:  # for how long that may be so, the lease decides
+            watcher().note(f"{error.message}; jobs go on, and it is asked again")
+            done = set()
+        endings += [Ending(order, "done") for order in self._flow_runs if order.job in done]
         if runs is not None:
             endings += [self._ending(order, runs.get(flow_run_id)) for order, flow_run_id in self._ended(runs, done)]
             self._idle = {
@@ -127,8 +144,10 @@ class DeployedJobs:
                 for order, flow_run_id in self._flow_runs.items()
                 if (run := runs.get(flow_run_id)) and run.state and run.state.type in NOT_BEGUN
             } | {order.job for order in self._unsent}
+            if any(run.run_count for run in runs.values()):
+                self._false_starts = 0
         for ending in endings:
-            self._flow_runs.pop(ending.order)
+            self._flow_runs.pop(ending.order, None)
             self._withdrawn.discard(ending.order)
             self._idle.discard(ending.order.job)
         return endings
@@ -138,45 +157,63 @@ class DeployedJobs:
         return frozenset(self._idle)
 
     def withdraw(self, jobs: Collection[int]) -> None:
-        """Cancel flow runs that have not begun; one that begins meanwhile does its work."""
-        for order, flow_run_id in list(self._flow_runs.items()):
-            if order.job in jobs and order.job in self._idle:
+        """Cancel flow runs that have not begun, and submit none that was not."""
+        # The first may have been submitted, and only its answer lost.
+        for order in [order for order in self._unsent[1:] if order.job in jobs]:
+            self._unsent.remove(order)
+            self._endings.append(Ending(order, "withdrawn"))
+        asked = [order for order in self._flow_runs if order.job in jobs and order not in self._withdrawn]
+        now = self._answered(self._under_way) if asked else None
+        for order in asked if now is not None else ():
+            run = now.get(self._flow_runs[order]) if now is not None else None
+            if run is not None and run.state is not None and run.state.type in NOT_BEGUN:
+                if not self._cancel(run.id):
+                    return  # the API does not answer: whoever wants them back asks again
                 self._withdrawn.add(order)
-                self._cancel(flow_run_id)
-        # What was never submitted is submitted all the same: `wait` then finds it cancelled or done, as any other.
 
     def leave(self) -> None:
         """Flow runs go on, and the next process waits for them; unless somebody cancels this one, and so all."""
-        with_us = self._own_run_is_cancelled()
-        for flow_run_id in self._flow_runs.values() if with_us else ():
-            self._cancel(flow_run_id)
+        if self._own_run_is_cancelled():
+            for flow_run_id in self._flow_runs.values():
+                if not self._cancel(flow_run_id):
+                    return
 
     # ------------------------------------------------------------------------------------------------ asking
 
     def _submit(self) -> None:
         while self._unsent:
             order = self._unsent[0]
-            name = f"{self._head.run_id}-job-{order.job:04d}-try-{order.number}"
-            parameters: dict[str, Any] = {
-                "transcripts": self._storage.uri,
-                "run_id": self._head.run_id,
-                "job": order.job,
-                "overrides": self._overrides,
-                "budget_s": order.budget_s,
-            }
-            if order.way != "planned":
-                parameters["instead"] = order.way
-            run = self._client.create_flow_run_from_deployment(
-                self._deployments[order.way],
-                parameters=parameters,
-                name=name,
-                tags=[self._tag, f"month:{self._head.month}", *_tags_of(order)],
-                # A second request for the same try, after an answer that was lost, makes no second flow run.
-                idempotency_key=name,
-                job_variables={"excluded_nodes": list(order.excluded_nodes)} if order.excluded_nodes else None,
-            )
-            self._flow_runs[order] = run.id
+            try:
+                self._flow_runs[order] = self._created(order)
+            except PrefectHTTPStatusError as error:
+                if _is_passing(error):
+                    raise
+                # No answer to this will ever be another one: the deployment is gone, or takes no such parameters.
+                why = f"Prefect refuses to begin job {order.job} ({error.response.status_code}): {_said(error)}"
+                self._endings.append(Ending(order, "stopped", why, SettingsError(why)))
             del self._unsent[0]
+
+    def _created(self, order: Order) -> UUID:
+        name = f"{self._head.run_id}-job-{order.job:04d}-try-{order.number}"
+        parameters: dict[str, Any] = {
+            "transcripts": self._storage.uri,
+            "run_id": self._head.run_id,
+            "job": order.job,
+            "overrides": self._overrides,
+            "budget_s": order.budget_s,
+        }
+        if order.way != "planned":
+            parameters["instead"] = order.way
+        nodes = list(order.excluded_nodes)[-MOST_EXCLUDED:]
+        return self._client.create_flow_run_from_deployment(
+            self._deployments[order.way],
+            parameters=parameters,
+            name=name,
+            tags=[self._tag, f"month:{self._head.month}", *tags_of(order)],
+            # A second request for the same try, after an answer that was lost, makes no second flow run.
+            idempotency_key=name,
+            job_variables={"excluded_nodes": nodes} if nodes else None,
+        ).id
 
     def _under_way(self) -> dict[UUID, FlowRun]:
         """The flow runs that are waited for, as they are now; one that was deleted is missing."""
@@ -197,29 +234,24 @@ class DeployedJobs:
         """How a try ended whose flow run has, and whose job is not done."""
         if order in self._withdrawn and (run is None or run.state is None or run.state.is_cancelled()):
             return Ending(order, "withdrawn")
-        if run is None or run.state is None:
-            return Ending(order, "failed", "its flow run was deleted")
-        state = run.state
-        why = f"flow run {run.name} is {state.name}: {state.message or 'no message'}"
-        if state.is_cancelled():
-            return Ending(order, "cancelled", why)
-        name = state.name or ""
-        if (how := ENDINGS.get(name)) is not None:
-            return Ending(order, how, state.message or why)
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, UsageError):
-            return Ending(order, "stopped", why, kind(state.message or why))
-        return Ending(order, "failed", why)
+        if run is not None and never_began(run):
+            return self._false_start(order, why_of(run))
+        return ending_of(order, run)
+
+    def _false_start(self, order: Order, why: str) -> Ending:
+        """No process was ever made for a try: that says nothing of its job, and is tried again after a pause."""
+        self._false_starts += 1
+        if self._false_starts >= MOST_FALSE_STARTS:
+            message = f"{self._false_starts} tries in a row came to no process: {why}"
+            return Ending(order, "stopped", message, ClusterUnreachable(message))
+        pause_s = min(LONGEST_PAUSE_S, self._settings.poll_s * 2 ** (self._false_starts - 1))
+        self._starts_again_at = time.monotonic() + pause_s
+        watcher().note(f"job {order.job} came to no process, and is begun again after {pause_s:,.0f} s: {why}")
+        return Ending(order, "withdrawn", why)
 
     def _all_flow_runs(self) -> Iterator[FlowRun]:
-        deployments = DeploymentFilter(id=DeploymentFilterId(any_=sorted(set(self._deployments.values()))))
-        tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[self._tag]))
-        offset = 0
-        while page := self._client.read_flow_runs(
-            flow_run_filter=tagged, deployment_filter=deployments, limit=PAGE, offset=offset
-        ):
-            yield from page
-            offset += len(page)
+        """Whatever deployment they are of: another one may have been named since they were submitted."""
+        yield from _tagged(self._client, self._tag)
 
     def _find_deployments(self) -> dict[Way, UUID]:
         names: dict[Way, str] = {"planned": self._settings.deployment or ""}
@@ -236,40 +268,81 @@ class DeployedJobs:
                 raise SettingsError(message) from error
         return found
 
-    def _cancel(self, flow_run_id: UUID) -> None:
-        try:
-            self._client.set_flow_run_state(flow_run_id, Cancelling(message="taken back by its run"))
-        except (ObjectNotFound, *NOT_ANSWERED):
-            return  # the next look shows what became of it
+    def _cancel(self, flow_run_id: UUID) -> bool:
+        """Cancel a flow run; False where the API does not answer."""
+        return self._answered(lambda: _cancel(self._client, flow_run_id)) is not None
 
     def _own_run_is_cancelled(self) -> bool:
         run_id = own_run.get_id()
         if not run_id:
             return False
         try:
-            state = self._client.read_flow_run(UUID(run_id)).state
-        except (ObjectNotFound, *NOT_ANSWERED):
+            run = self._answered(lambda: self._client.read_flow_run(UUID(run_id)))
+        except ObjectNotFound:
             return False
-        return state is not None and state.type in {StateType.CANCELLING, StateType.CANCELLED}
+        return run is not None and run.state is not None and run.state.type in CANCELLED
 
-    def _note_silence(self, error: Exception) -> None:
-        now = time.monotonic()
-        if self._unanswered_since is None:
-            self._unanswered_since = now
-            watcher().note(f"Prefect's API does not answer ({type(error).__name__}); jobs go on, and it is asked again")
-        self._next_look = now + self._settings.poll_s
-        time.sleep(self._settings.poll_s)
+    def _answered(self, ask: Callable[[], T]) -> T | None:
+        """What the API says; None where it does not answer, which is said once."""
+        try:
+            answer = ask()
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            if not _is_passing(error):
+                raise
+            if not self._silent:
+                kind = type(error).__name__
+                watcher().note(f"Prefect's API does not answer ({kind}); jobs go on, and it is asked again")
+            self._silent = True
+            return None
+        self._silent = False
+        return answer
 
 
-def _tags_of(order: Order) -> Sequence[str]:
-    return (f"job:{order.job:04d}", f"try:{order.number}", f"way:{order.way}")
+def withdraw_all(head: RunHead) -> int:
+    """Cancel all flow runs of a run that nobody will go on with; how many those are.
+
+    Flow runs that are at work end in good order, as when somebody cancels them.
+    """
+    with get_client(sync_client=True) as client:
+        left = [run for run in _tagged(client, f"{head.kind}:{head.run_id}") if order_of(run) is not None]
+        left = [run for run in left if run.state is None or not run.state.is_final()]
+        for run in left:
+            _cancel(client, run.id)
+    return len(left)
 
 
-def _order_of(run: FlowRun) -> Order:
-    """The order that a flow run was made for."""
-    said = dict(tag.split(":", 1) for tag in run.tags if ":" in tag)
-    way: Way = "planned"
-    if said.get("way") in {"cpu", "fallback"}:
-        way = "cpu" if said["way"] == "cpu" else "fallback"
-    excluded = tuple((run.job_variables or {}).get("excluded_nodes", ()))
-    return Order(int(said["job"]), int(said["try"]), way, run.parameters.get("budget_s"), excluded)
+def _tagged(client: SyncPrefectClient, tag: str) -> Iterator[FlowRun]:
+    offset = 0
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    while page := client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+def _cancel(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
+    with suppress(ObjectNotFound):
+        client.set_flow_run_state(flow_run_id, Cancelling(message="taken back by its run"))
+    return True
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """What the API says, which may not answer at once."""
+    for _ in range(FIRST_TRIES - 1):
+        try:
+            return ask()
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            if not _is_passing(error):
+                raise
+            time.sleep(FIRST_PAUSE_S)
+    return ask()
+
+
+def _is_passing(error: httpx.TransportError | PrefectHTTPStatusError) -> bool:
+    """Whether the API may answer otherwise when it is asked again."""
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.status_code in PASSING or error.response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+    return True
+
+
+def _said(error: PrefectHTTPStatusError) -> str:
+    return " ".join(error.response.text.split())[:300]

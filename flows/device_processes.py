@@ -26,7 +26,7 @@ from tasks import errors
 from tasks.device_list import parse_devices, share_of_cores
 from tasks.devices import usable_cores
 from tasks.dispatch import Earlier, Ending, How, Order, Way
-from tasks.errors import DeviceError, UsageError
+from tasks.errors import DeviceError, DeviceFailed, UsageError
 from tasks.settings import Settings
 
 PROGRAM = ("-m", "flows.device_worker")
@@ -228,6 +228,10 @@ class DeviceProcesses:
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, UsageError):
             place.order = None
+            if kind is DeviceFailed:
+                # A new process shows whether the device is there still; a call may be why it is not for this one.
+                self._retire(place)
+                return self._fell(place, order, f"{place.name}: {text}")
             if kind is DeviceError:
                 self._close(place)
                 text = f"{place.name}: {text}"

@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import CallscribeError
+from tasks.errors import CallscribeError, places_of
 from tasks.settings import prepare_environment, quieten_terminal
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _done(order: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict
     except CallscribeError as error:
         return {"say": "ended", "error": type(error).__name__, "message": error.message}
     except Exception as error:  # noqa: BLE001  # whatever it is, the other process decides what becomes of the job
-        return {"say": "ended", "error": type(error).__name__, "message": str(error)}
+        # Not what a library says of it, which may quote what was spoken: the other process tells Prefect.
+        return {"say": "ended", "error": type(error).__name__, "message": places_of(error)}
     return {"say": "ended", "counts": counts}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect import get_run_logger
 from prefect.events import emit_event
@@ -14,8 +14,8 @@ from flows.crew import Crew
 from flows.progress import watcher
 from tasks.budget import budget_of
 from tasks.dispatch import Dispatch, Ending, Order, Patience, Way
-from tasks.errors import BudgetReached, DeviceError
-from tasks.job_record import done_jobs, forget_calls_of, worker_seconds
+from tasks.errors import BudgetReached, DeviceError, StorageUnavailable
+from tasks.job_record import done_jobs, forget_calls_of, traces, worker_seconds
 from tasks.refusals import excluded_nodes, forget_refusals, must_stop, refusals
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
@@ -24,6 +24,8 @@ from tasks.storage import Storage
 # Nodes that are left out are tried once more where nobody else has taken up a job for so long: else a run whose nodes
 # have all refused would wait for ever, and never come to the refusals that stop it.
 LEFT_OUT_S = 600.0
+# Endings that would stop a run, and do not while others do their jobs.
+MOST_STOPS = 3
 # The event by which Prefect's automations can tell somebody that a run waits for devices.
 WAITING_EVENT = "callscribe.run.waiting-for-device"
 
@@ -62,6 +64,9 @@ class Foreman:
         self._stopped_by: Exception | None = None
         self._no_device = False
         self._taken_up = False
+        self._done_here = False
+        self._stops = 0
+        self._traces: frozenset[tuple[str, str]] = frozenset()
         for order in self._dispatch.under_way.values():
             self._ledger.promise(order)
 
@@ -81,6 +86,8 @@ class Foreman:
             while not self._dispatch.over:
                 check()
                 self._begin()
+                if self._stopped_by is not None:
+                    self._crew.withdraw(self._crew.idle())  # again and again: the crew may not have been heard
                 for ending in self._crew.wait():
                     self._end(ending)
                 self._look_at_the_clock()
@@ -112,18 +119,28 @@ class Foreman:
             raise BudgetReached(message)
 
     def _end(self, ending: Ending) -> None:
-        self._dispatch.ended(ending)
+        ending = self._judged(ending)
+        if not self._dispatch.ended(ending):
+            return
         job = ending.order.job
-        self._taken_up |= ending.order.way == "planned" and ending.how not in {"refused", "withdrawn", "cancelled"}
         self._ledger.settle(ending.order)
+        self._taken_up |= ending.order.way == "planned" and ending.how not in {"refused", "withdrawn", "cancelled"}
         if ending.how == "done":
             self._done.add(job)
+            self._done_here = True
         elif ending.how in {"failed", "cancelled", "given_up"}:
             get_run_logger().warning("try %s at job %s: %s", ending.order.number, job, ending.why)
         if ending.how == "refused":
             self._refused(ending)
         elif ending.how == "stopped":
             self._stop(ending.error)
+
+    def _judged(self, ending: Ending) -> Ending:
+        """The ending; where others do their jobs, what would stop the run may be of one worker, and fails one try."""
+        if ending.how != "stopped" or self._crew.only_device:
+            return ending
+        self._stops += 1
+        return replace(ending, how="failed") if self._done_here and self._stops < MOST_STOPS else ending
 
     def _stop(self, error: Exception | None) -> None:
         """Begin no more jobs, take back those that nobody has taken up, and raise this when the others have ended."""
@@ -135,7 +152,13 @@ class Foreman:
         """A device was not what was asked for: keep off its node, and after some of them stop, or do without."""
         watcher().note(ending.why)
         get_run_logger().warning("job %s was refused: %s", ending.order.job, ending.why)
-        known = refusals(self._storage, self._head.run_id)
+        if ending.order.way != "planned":
+            self._stop(DeviceError(ending.why))  # there is no other way beside this one
+            return
+        try:
+            known = [one for one in refusals(self._storage, self._head.run_id) if not one.instead]
+        except StorageUnavailable:
+            return  # the next one shows them all
         self._refusals = len(known)
         excluded = excluded_nodes(known) if self._leaves_out else ()
         for node in excluded:
@@ -151,26 +174,37 @@ class Foreman:
         self._progress.update(len(self._done), jobs_failed=len(self._dispatch.left), refusals=self._refusals)
 
     def _look_at_the_clock(self) -> None:
-        """Where no worker has taken up a job for long, say so, and try nodes again that were left out."""
-        idle = set(self._crew.idle())
+        """Where nothing has come from the workers for long, say so, and try nodes again that were left out."""
         planned = {order.job for order in self._dispatch.under_way.values() if order.way == "planned"}
-        working, waiting = bool(planned - idle) or self._taken_up, bool(planned & idle)
+        # Not by states: a flow run is running, too, while its pod waits for another node.
+        working, waiting = self._taken_up or self._has_moved(), bool(planned)
         self._taken_up = False
         now = time.monotonic()
         self._left_out = self._left_out.at(now, working=working or not self._excluded, waiting=waiting)
         if self._left_out.is_over(now):
             watcher().note(f"nobody else takes up jobs: {', '.join(self._excluded)} may have them again")
             self._excluded, self._leaves_out = (), False
-            self._crew.withdraw(planned & idle)
+            self._crew.withdraw(planned & set(self._crew.idle()))
         self._patience = self._patience.at(now, working=working, waiting=waiting)
         if self._patience.is_over(now):
             waited_s = now - (self._patience.since or now)
             self._patience = self._patience.after_telling()
             self._tell_of_waiting(waited_s, len(planned))
 
+    def _has_moved(self) -> bool:
+        """Whether any try has left something in storage since the last look; asked where others do the jobs."""
+        if self._crew.reports_calls:
+            return True
+        try:
+            seen = traces(self._storage, self._head.run_id)
+        except StorageUnavailable:
+            return True
+        moved, self._traces = seen != self._traces, seen
+        return moved
+
     def _tell_of_waiting(self, waited_s: float, submitted: int) -> None:
         message = (
-            f"no worker has taken up a job of {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
+            f"nothing has come from workers for {self._head.kind} {self._head.run_id} for {waited_s / 60:,.0f} min: "
             f"{submitted:,} submitted, {self._dispatch.waiting:,} to come"
         )
         watcher().note(message)

@@ -19,7 +19,7 @@ from flows.observe import observed_job
 from flows.progress import CallDone, watcher
 from tasks.dataset import DataSet
 from tasks.device_report import device_report
-from tasks.errors import DeviceError, UsageError
+from tasks.errors import DeviceError, DeviceFailed, UsageError
 from tasks.heartbeat import HEART
 from tasks.instead import Instead, settings_instead
 from tasks.models import Models, load_models
@@ -96,7 +96,7 @@ def transcribe_job(
 
 def state_name(error: UsageError) -> str:
     """The name of the state in which a flow run ends that an error has stopped."""
-    return WRONG_DEVICE if isinstance(error, DeviceError) else type(error).__name__
+    return WRONG_DEVICE if type(error) is DeviceError else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,11 @@ def do_job(
             )  # fmt: skip
         except DeviceError as error:
             report = _seen(error, where, settings.models.device)
-            note_refusal(storage, head.run_id, todo.job, where.node, settings.models.device, report, at_work=at_work)
-            raise DeviceError(report) from error
+            device = settings.models.device
+            note_refusal(
+                storage, head.run_id, todo.job, where.node, device, report, at_work=at_work, instead=todo.instead
+            )
+            raise (DeviceFailed if at_work else DeviceError)(report) from error
         log.info("job %s of %s: %s", todo.job, head.run_id, counts)
         return counts
 

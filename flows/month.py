@@ -14,7 +14,7 @@ from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
 from flows.artifacts import ended
 from flows.crew import Crew, ThisProcess
-from flows.deployed_jobs import DeployedJobs
+from flows.deployed_jobs import DeployedJobs, withdraw_all
 from flows.device_processes import DeviceProcesses
 from flows.foreman import Foreman
 from flows.job import Overrides, open_transcripts
@@ -161,6 +161,8 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
             f"{left.kind} {left.run_id} was left unfinished, and was planned with other settings, another archive or "
             "another selection: what it did is certified, and the month is planned anew"
         )
+        if place.settings.run.deployment and (count := withdraw_all(left)):
+            watcher().note(f"{count:,} of its jobs that were submitted or under way are cancelled")
         _certify(data, left, started, adopted=True)
         forget_previous(data.storage, left.run_id)
         forget_calls(data.storage, left.run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -12,7 +11,7 @@ from prefect.exceptions import PrefectException
 
 from flows.artifacts import RunProgress
 from tasks.certificate_metrics import certificate_registry
-from tasks.errors import CallscribeError
+from tasks.errors import CallscribeError, places_of
 from tasks.gpu_metrics import watching_gpu
 from tasks.logs import configure_logs, working_on
 from tasks.metrics import call_done, working_job, working_run
@@ -116,7 +115,7 @@ def observed_run(storage: Storage, settings: Settings, head: RunHead) -> Iterato
 
 @contextmanager
 def discreet() -> Iterator[None]:
-    """In a flow run, let through what is raised on purpose, by Prefect, or by the system; of all else, type and place.
+    """In a flow run, let through what is raised on purpose or by Prefect; of all else, type and place.
 
     Outside of one nobody keeps what is raised.
 
@@ -125,11 +124,12 @@ def discreet() -> Iterator[None]:
     """
     try:
         yield
-    except (CallscribeError, PrefectException, OSError, MemoryError, UnexpectedError):
+    except (CallscribeError, PrefectException, MemoryError, UnexpectedError):
         raise
     except Exception as error:  # whatever a library raises
         if FlowRunContext.get() is None:
             raise
-        places = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_tb(error.__traceback__)]
-        message = f"{type(error).__name__} at {places[-1]}; from {', '.join(places[:-1])}"
+        # Of the system's errors also what they say, without the name of the file, which may hold an attribute's value.
+        said = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        message = f"{type(error).__name__}{said} {places_of(error)}"
         raise UnexpectedError(message) from None

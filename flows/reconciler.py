@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -26,15 +26,17 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
     WorkPoolFilter,
+    WorkPoolFilterName,
     WorkPoolFilterType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.job import Overrides, open_transcripts
 from tasks.active import orphans
-from tasks.errors import ClusterUnreachable
+from tasks.errors import ClusterUnreachable, SettingsError
 from tasks.inventory import months_between, previous_month
 from tasks.settings import Settings, load_settings
 from tasks.stale import ClusterJob, Finding, FlowRunSeen, findings, restarts
@@ -60,7 +62,10 @@ _SEEN: dict[StateType, SeenState] = {
     StateType.CANCELLING: "cancelling",
     StateType.PAUSED: "scheduled",
 }
-_OF_KUBERNETES = WorkPoolFilter(type=WorkPoolFilterType(any_=["kubernetes"]))
+_KUBERNETES = WorkPoolFilterType(any_=["kubernetes"])
+ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED, StateType.CANCELLING]
+# Flow runs that are running while no Job at all is to be seen: more than these, and it is the wrong place to look.
+MOST_LOST = 2
 
 
 @flow(
@@ -72,6 +77,7 @@ _OF_KUBERNETES = WorkPoolFilter(type=WorkPoolFilterType(any_=["kubernetes"]))
 )
 def reconcile(
     dry_run: bool = False,  # noqa: FBT001, FBT002  # Prefect calls flows by name
+    all_lost: bool = False,  # noqa: FBT001, FBT002
     transcripts: str | None = None,
     overrides: Overrides | None = None,
 ) -> list[dict[str, str]]:
@@ -79,6 +85,7 @@ def reconcile(
 
     Args:
         dry_run: say what is wrong, and mend nothing.
+        all_lost: the cluster has lost all of its Jobs; without this, that is taken for a wrong cluster or namespace.
         transcripts: URI of the data set; the setting `transcripts.uri` when left out; without either, runs that nobody
             works on are not looked for.
         overrides: settings by group and name that win over the environment and the settings file.
@@ -87,7 +94,7 @@ def reconcile(
         what was wrong: `repair`, `name`, `why` and `done`.
     """
     settings = load_settings(overrides=overrides)
-    rows = list(mended(settings, transcripts or settings.transcripts.uri, dry_run=dry_run))
+    rows = list(mended(settings, transcripts or settings.transcripts.uri, dry_run=dry_run, all_lost=all_lost))
     logger = get_run_logger()
     for row in rows:
         logger.warning("%(repair)s %(name)s: %(why)s; %(done)s", row)
@@ -96,21 +103,26 @@ def reconcile(
     return rows
 
 
-def mended(settings: Settings, transcripts: str | None, *, dry_run: bool) -> Iterator[dict[str, str]]:
+def mended(
+    settings: Settings, transcripts: str | None, *, dry_run: bool, all_lost: bool = False
+) -> Iterator[dict[str, str]]:
     """What is wrong, one after another, each mended before it is told of.
 
     Args:
         settings: where the cluster and the store are.
         transcripts: URI of the data set; None: runs that nobody works on are not looked for.
         dry_run: mend nothing.
+        all_lost: believe that there is no Job at all.
 
     Raises:
-        ClusterUnreachable: Kubernetes does not answer, or refuses.
+        ClusterUnreachable: Kubernetes does not answer, or refuses, or has no Job at all while flow runs are running.
         StorageRefused: the data set is not to be had.
     """
     with get_client(sync_client=True) as client:
-        runs = {run.id: run for run in _flow_runs(client, UNDER_WAY)}
+        runs = {run.id: run for run in _flow_runs(client, _in_states(UNDER_WAY), pools=settings.cluster.work_pools)}
         jobs = asyncio.run(_cluster_jobs(settings.cluster.namespace))
+        if not (jobs or all_lost):
+            _require_some_jobs(runs.values(), settings)
         runs |= {run.id: run for run in _by_id(client, {UUID(job.flow_run_id) for job in jobs} - runs.keys())}
         seen = [_seen(run) for run in runs.values()]
         for finding in findings(seen, jobs, settings.cluster.grace_s):
@@ -128,11 +140,25 @@ def _row(finding: Finding, done: str) -> dict[str, str]:
     return {"repair": finding.repair, "name": finding.name, "why": finding.why, "done": done}
 
 
+def _require_some_jobs(runs: Iterable[FlowRun], settings: Settings) -> None:
+    lost = [run for run in runs if _seen(run).for_s >= settings.cluster.grace_s]
+    if len(lost) > MOST_LOST:
+        message = (
+            f"namespace {settings.cluster.namespace!r} of this cluster holds no Job of Prefect's, while {len(lost)} "
+            "flow runs are under way: look at cluster.namespace and at the cluster that kubectl uses. If it has really "
+            "lost them all, say --all-lost"
+        )
+        raise ClusterUnreachable(message)
+
+
 def _mend(client: SyncPrefectClient, finding: Finding, runs: dict[UUID, FlowRun], settings: Settings) -> str:
     if finding.repair == "delete":
         return asyncio.run(_delete_job(settings.cluster.namespace, finding.subject))
     seen = runs[UUID(finding.subject)]
-    now = client.read_flow_run(seen.id)
+    try:
+        now = client.read_flow_run(seen.id)
+    except ObjectNotFound:
+        return "left alone: it was deleted meanwhile"
     if now.state is None or seen.state is None or now.state.id != seen.state.id:
         return "left alone: it has changed meanwhile"
     message = f"callscribe reconcile: {finding.why}"
@@ -152,7 +178,7 @@ class _Parents:
     def busy(self) -> dict[tuple[str, str], bool]:
         """Kinds and months for which one waits for its time, or is under way."""
         states = [StateType.SCHEDULED, *UNDER_WAY, StateType.PAUSED]
-        runs = _flow_runs(self._client, states, self._deployments)
+        runs = _flow_runs(self._client, _in_states(states), self._deployments)
         # What a schedule has planned for next month is nobody who works on this one.
         return {
             (kind, month): True
@@ -162,35 +188,45 @@ class _Parents:
         }
 
     def restart(self, finding: Finding) -> str:
-        """Submit the parent of a run again, with the parameters that it had."""
+        """Submit the parent of a run again, with the parameters that it had; a backfill from the orphaned month on."""
         kind, _, month = finding.name.partition(" over ")
-        crashed = self._client.read_flow_runs(
-            flow_run_filter=_in_states([StateType.CRASHED, StateType.FAILED]),
+        ended = self._client.read_flow_runs(
+            flow_run_filter=_in_states(ENDED),
             deployment_filter=self._deployments,
             sort=FlowRunSort.START_TIME_DESC,
             limit=PARENTS,
         )
-        its = [run for run in crashed if (kind, month) in set(self._covers(run))]
-        yesterday = datetime.now(UTC) - timedelta(days=1)
-        if sum(run.start_time is not None and run.start_time > yesterday for run in its) >= MOST_RESTARTS:
-            return f"not mended: it has crashed {MOST_RESTARTS} times within a day; see why, and start it again"
+        its = [run for run in ended if (kind, month) in set(self._covers(run))]
         last = next(iter(its), None)
         if last is None or last.deployment_id is None:
             return "not mended: Prefect knows no flow run that began it; start it again as it was started"
-        named = {"month": month} if kind == "run" else {}
+        if last.state is None or last.state.type not in {StateType.CRASHED, StateType.FAILED}:
+            return f"not mended: the last flow run for it, {last.name}, is {last.state_name}; start it if you want it"
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        crashed = [run for run in its if run.state is not None and run.state.type == StateType.CRASHED]
+        if sum(run.start_time is not None and run.start_time > yesterday for run in crashed) >= MOST_RESTARTS:
+            return f"not mended: it has crashed {MOST_RESTARTS} times within a day; see why, and start it again"
+        named = {"month": month} if kind == "run" else {"months": _from(month, last.parameters["months"])}
         new = self._client.create_flow_run_from_deployment(
             last.deployment_id, parameters={**last.parameters, **named}, idempotency_key=f"after-{last.id}"
         )
         return f"submitted again as {new.name}"
 
     def _covers(self, run: FlowRun) -> Iterator[tuple[str, str]]:
-        """The kinds and months that a flow run is for."""
+        """The kinds and months that a flow run is for; none of one that was started with nonsense."""
         if "months" in run.parameters:
-            for month in months_between(run.parameters["months"]):
-                yield "backfill", month
+            with suppress(SettingsError):
+                for month in months_between(str(run.parameters["months"])):
+                    yield "backfill", month
             return
         began = run.start_time or run.expected_start_time or datetime.now(UTC)
         yield "run", run.parameters.get("month") or previous_month(began.astimezone(self._timezone))
+
+
+def _from(month: str, months: str) -> str:
+    """The months of a backfill from one of them on."""
+    last = months_between(months)[-1]
+    return month if month == last else f"{month}..{last}"
 
 
 def _seen(run: FlowRun) -> FlowRunSeen:
@@ -206,14 +242,18 @@ def _in_states(states: Sequence[StateType]) -> FlowRunFilter:
 
 
 def _flow_runs(
-    client: SyncPrefectClient, states: Sequence[StateType], deployments: DeploymentFilter | None = None
+    client: SyncPrefectClient,
+    wanted: FlowRunFilter,
+    deployments: DeploymentFilter | None = None,
+    pools: Sequence[str] | None = None,
 ) -> Iterator[FlowRun]:
-    """Flow runs in our Kubernetes work pools (or of these deployments, wherever) that are in one of some states."""
+    """Flow runs of some deployments, or in some work pools of Kubernetes; no page is asked for twice."""
+    in_pools = WorkPoolFilter(name=WorkPoolFilterName(any_=list(pools)), type=_KUBERNETES) if pools else None
     offset = 0
     while page := client.read_flow_runs(
-        flow_run_filter=_in_states(states),
+        flow_run_filter=wanted,
         deployment_filter=deployments,
-        work_pool_filter=None if deployments else _OF_KUBERNETES,
+        work_pool_filter=in_pools,
         sort=FlowRunSort.ID_DESC,
         limit=PAGE,
         offset=offset,
@@ -239,10 +279,19 @@ async def _cluster_jobs(namespace: str) -> list[ClusterJob]:
         after = ""
         while True:
             page = await batch.list_namespaced_job(namespace, label_selector=LABEL, limit=JOBS_PAGE, _continue=after)
-            found += [_cluster_job(job) for job in page.items]
+            found += [_cluster_job(job) for job in page.items if _is_id(job.metadata.labels[LABEL])]
             after = page.metadata._continue or ""  # noqa: SLF001  # that is what the client calls the field `continue`
             if not after:
                 return found
+
+
+def _is_id(text: str) -> bool:
+    """Whether a label is a flow run's id; others have been put there by somebody else."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _cluster_job(job: V1Job) -> ClusterJob:

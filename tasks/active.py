@@ -29,6 +29,8 @@ Kind = Literal["run", "backfill"]
 KINDS: tuple[Kind, ...] = ("run", "backfill")
 
 _FOLDER = "_control/active/"
+# Leases are watched for orphans no longer than this.
+LONGEST_WATCH_S = 300.0
 # A lease is renewed so many times in its length.
 RENEWALS = 3
 # Looks at the object of somebody else, within the length of their lease.
@@ -141,16 +143,26 @@ class ActiveMonth:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Renew the lease while the block runs; afterwards the month is free, or ended if `end` was called."""
+        """Renew the lease while the block runs; afterwards the month is free, or ended if `end` was called.
+
+        Where something else than an error of ours or somebody at the keyboard has stopped the block, such as a pod that
+        is taken away, the lease is left as it is, and runs out: nobody wanted the run to stop, and the reconciler finds
+        it without a process.
+        """
         done = threading.Event()
         thread = threading.Thread(target=self._keep, args=(done,), name="lease", daemon=True)
         thread.start()
+        meant = False
         try:
             yield
+            meant = True
+        except (CallscribeError, KeyboardInterrupt):
+            meant = True
+            raise
         finally:
             done.set()
             thread.join()
-            if self._lease.state == "held" and self._lost is None:
+            if meant and self._lease.state == "held" and self._lost is None:
                 self._give_back("free")
 
     def end(self) -> None:
@@ -221,6 +233,8 @@ def orphans(storage: Storage, sleep: Callable[[float], None] = time.sleep) -> li
         sleep: how to wait.
     """
     held = {key: found for key, found in _held(storage).items() if found[0].state == "held"}
+    # Whoever takes a lease for longer than anybody wants to wait here is left alone.
+    held = {key: found for key, found in held.items() if found[0].lease_s <= LONGEST_WATCH_S}
     if held:
         sleep(max(lease.lease_s for lease, _ in held.values()))
     later = _held(storage) if held else {}

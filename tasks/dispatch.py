@@ -142,11 +142,11 @@ class Dispatch:
         share = None if budget_s is None else budget_s / max(1, free)
         return [self._begin(job, way, share, tuple(excluded_nodes)) for job in jobs]
 
-    def ended(self, ending: Ending) -> None:
-        """Take note of how a try ended, and decide what becomes of its job."""
+    def ended(self, ending: Ending) -> bool:
+        """Take note of how a try ended, and decide what becomes of its job; False where that was told before."""
         order = ending.order
         if self.under_way.get(order.job) != order:
-            return  # it was told before
+            return False
         del self.under_way[order.job]
         again = (order.job, order.way)
         match ending.how:
@@ -169,6 +169,7 @@ class Dispatch:
             case "stopped":
                 self._waiting.append(again)
                 self.close()
+        return True
 
     def room(self, way: Way, slots: int) -> int:
         """How many more jobs there are slots for, beside those that are done so or wait to be."""

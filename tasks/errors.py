@@ -31,6 +31,7 @@
         ├── StorageRefused          missing bucket, wrong keys, unreachable endpoint, no conditional writes
         ├── BundleError             a model bundle is missing, incomplete or altered
         ├── DeviceError             the asked-for device cannot run the models
+        │   └── DeviceFailed            it could, and cannot any more
         ├── FallbackRefused         the fallback recogniser refuses us, or gives no times of words
         ├── DecoderUnavailable      the decoder's process does not start
         ├── RunIncomplete           a run ended with objects that it cannot account for
@@ -50,6 +51,7 @@ and survives pickling.
 
 import errno
 import tempfile
+import traceback
 from typing import ClassVar
 
 
@@ -199,6 +201,15 @@ class ScratchFull(TransientError):
         )
 
 
+def places_of(error: BaseException) -> str:
+    """Where an error was raised, and by way of where: what may be told of one that nobody foresaw.
+
+    Libraries quote the value that they choke on, and that may be what was spoken.
+    """
+    places = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    return f"at {places[-1]}; from {', '.join(places[:-1])}" if places else "nowhere"
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a disk, or somebody's share of it, has no more room."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
@@ -260,6 +271,10 @@ class FallbackRefused(UsageError):
     """The fallback recogniser refuses us: wrong key, address or model, a redirect, no times of words."""
 
     exit_code = 12
+
+
+class DeviceFailed(DeviceError):
+    """The device ran the models, and does not any more; a call may be why."""
 
 
 class DecoderUnavailable(UsageError):

@@ -228,6 +228,12 @@ def done_jobs(storage: Storage, run_id: str) -> set[int]:
     return {_number_in(info.key) for info in storage.list(f"_runs/{run_id}/done/")}
 
 
+def traces(storage: Storage, run_id: str) -> frozenset[tuple[str, str]]:
+    """What the processes of a run leave while they work, as keys and ETags: others, once one of them has moved on."""
+    folders = ("attempts", "in_flight", "checkpoints", "done")
+    return frozenset((info.key, info.etag) for name in folders for info in storage.list(f"_runs/{run_id}/{name}/"))
+
+
 def forget_calls_of(storage: Storage, run_id: str, jobs: Container[int]) -> None:
     """Remove what holds calls of some jobs of a run: those that are done, and whose process died before it did."""
     for folder in ("checkpoints", "in_flight"):

@@ -33,6 +33,7 @@ class Refusal:
         seen: the sentence that says what is wrong, and what to do.
         at: when, UTC, ISO 8601.
         at_work: whether the device had passed the gate, and failed later: what was finished by then stands.
+        instead: `cpu` or `fallback`, where the job was to be done so instead of as planned.
     """
 
     job: int
@@ -41,14 +42,23 @@ class Refusal:
     seen: str
     at: str
     at_work: bool = False
+    instead: str | None = None
 
 
 def note_refusal(
-    storage: Storage, run_id: str, job: int, node: str, device: str, seen: str, *, at_work: bool = False
+    storage: Storage,
+    run_id: str,
+    job: int,
+    node: str,
+    device: str,
+    seen: str,
+    *,
+    at_work: bool = False,
+    instead: str | None = None,
 ) -> None:
     """Write down that a job was not done because of its device."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    content = json.dumps(asdict(Refusal(job, node, device, seen, at, at_work)))
+    content = json.dumps(asdict(Refusal(job, node, device, seen, at, at_work, instead)))
     storage.put(f"{_folder(run_id)}job-{job:04d}-{secrets.token_hex(4)}.json", content.encode())
 
 

@@ -19,6 +19,7 @@ from tasks.errors import (
     BudgetReached,
     CallscribeError,
     CrashedWorker,
+    DeviceError,
     ObjectRefused,
     RunIncomplete,
     SettingsError,
@@ -156,6 +157,7 @@ class _Job:
         self._unsaved: list[CallRows] = []
         self._saved_at = time.monotonic()
         self._flying: dict[str, None] = {}
+        self._alone: str | None = None
         self._fingerprint = cache(partial(fingerprint_of, settings, models))
 
     def run(self, work: Sequence[PlannedCall]) -> dict[str, int]:
@@ -178,7 +180,9 @@ class _Job:
                 elif time.monotonic() - self._saved_at > self._settings.run.checkpoint_every_s:
                     self._save()
             self._require_budget()
-        except UsageError:
+        except UsageError as error:
+            if isinstance(error, DeviceError):
+                self._suspect()
             # The run stops here; what is done is done.
             with suppress(CallscribeError):
                 for shard in sorted(self._pending):
@@ -191,6 +195,12 @@ class _Job:
             with suppress(CallscribeError):
                 self._record.leave(self._deaths, self._suspects)
         return dict(self._counts)
+
+    def _suspect(self) -> None:
+        """The device has died: one of the calls in hand may be why, and the next attempt does each of them alone."""
+        if self._alone is not None:
+            self._deaths = {**self._deaths, self._alone: self._deaths.get(self._alone, 0) + 1}
+        self._suspects.update(self._flying)
 
     def _keep(self) -> None:
         """From another thread, when this process is told to end: keep what is finished, whatever the main one does.
@@ -280,10 +290,12 @@ class _Job:
             if not self._allowance.takes(planned):
                 return
             self._record.mark(InFlight((planned.call.call_id,), self._deaths, tuple(self._suspects)))
+            self._alone = planned.call.call_id
             for change in self._processed([planned]):
                 yield change
                 self._save()
             self._suspects.pop(planned.call.call_id)
+            self._alone = None
         yield from self._processed(self._marked(others))
 
     def _processed(self, work: Iterable[PlannedCall]) -> Iterator[tuple[PlannedCall, Change]]:

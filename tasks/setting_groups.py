@@ -388,6 +388,11 @@ class ClusterSettings(Group):
     """Where the workers of Kubernetes work pools make their Jobs, for `callscribe reconcile`."""
 
     namespace: str = Field("callscribe", description="Namespace of the Kubernetes Jobs.")
+    work_pools: tuple[str, ...] = Field(
+        ("callscribe-gpu", "callscribe-cpu", "callscribe-control"),
+        min_length=1,
+        description="Work pools whose flow runs are looked after; those of others on the same server are left alone.",
+    )
     grace_s: float = Field(
         300.0,
         ge=0,

@@ -15,7 +15,8 @@ import re
 import socket
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
@@ -164,6 +165,26 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
     if settings.fallback.url or settings.recognizer.kind == "fallback" or settings.run.without_gpu == "fallback":
         address_of(settings.fallback)
     return settings
+
+
+@contextmanager
+def configured_by(config: Path | None) -> Iterator[None]:
+    """Let everything in this process, and what it starts, read this TOML file, without being told so.
+
+    Args:
+        config: None: the one that it reads anyway.
+    """
+    before = os.environ.get(CONFIG_VARIABLE)
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    try:
+        yield
+    finally:
+        if config is not None:
+            if before is None:
+                del os.environ[CONFIG_VARIABLE]
+            else:
+                os.environ[CONFIG_VARIABLE] = before
 
 
 def prepare_environment() -> None:

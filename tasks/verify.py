@@ -58,6 +58,7 @@ class Verification:
 
     Attributes:
         certificates: links of the chain.
+        runs: runs over these months that are certified as done.
         months: that were looked at.
         calls: rows whose transcript is as it was certified.
         not_certified: rows of runs that have not ended.
@@ -68,6 +69,7 @@ class Verification:
     """
 
     certificates: int = 0
+    runs: int = 0
     months: list[str] = field(default_factory=list)
     calls: int = 0
     not_certified: int = 0
@@ -111,6 +113,7 @@ def verify(data: DataSet, month: str | None = None, say: Callable[[str], None] =
     for one in result.months:
         runs = by_month.get(one, [])
         ended = frozenset(run.subject for run in runs if run.content["final"])
+        result.runs += len(ended)
         past = _Past(one, runs, ended, frozenset(erasures.get(one, ())), retentions, begun)
         shards = data.shards(one) or 0
         if not shards and past.runs:

@@ -95,6 +95,21 @@ def data_set(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder.as_uri()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--devices", "cuda:0,cuda:0"], "run.devices: cuda:0 is there twice"),
+        (["--devices", "cpu:2", "--device", "cpu"], "give one of them"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["run", "--month", MONTH], ["backfill", "--months", MONTH]], ids=lambda one: one[0]
+)
+def test_devices_that_are_none(in_process: Runner, command: list[str], options: list[str], said: str) -> None:
+    """Are refused before anything is begun."""
+    assert_one_sentence(in_process(*command, *options), 2, said)
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help(in_process: Runner, command: list[str]) -> None:
     """Every command explains itself, with an example to copy; groups list their commands."""

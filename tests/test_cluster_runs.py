@@ -144,18 +144,9 @@ def place(
         Cluster(folder / "cluster", nodes) as cluster,
         PrefectStack(server, cluster, folder / "stack") as stack,
     ):
-        of_pods = s3_server.environment() | {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}",
-            "PREFECT_HOME": "/scratch/prefect",
-            "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "relinquish",
-            "CLUSTER_JOB": json.dumps({"bundles": str(bundles), "signs": str(signs)}),
-        }
-        server.create_pool(POOL, with_defaults(small_template(), env=of_pods))
-        # Prefect copies this folder into each pod: not the whole checkout, which may hold an environment of 8 GB.
-        server.deploy("transcribe-job", "gpu", "cluster_job.py:transcribe_job", TESTS, POOL, tags=["transcribe-job"])
-        stack.start_worker(POOL, OF_WORKERS)
         archive = f"s3://{BUCKET}/cluster-archive"
-        settings = {
+        # As the config map of k8s/base: of pods and of parents that run elsewhere.
+        given = {
             "ARCHIVE__URI": archive,
             "TRANSCRIPTS__MONTHLY_HOURS": "3",
             "TRANSCRIPTS__HOURS_PER_SHARD": "1",
@@ -169,11 +160,20 @@ def place(
             "RUN__CHECKPOINT_EVERY_S": "1e-9",
             "RUN__LOADER_THREADS": "1",
         }
-        environment = stack.environment("parent") | s3_server.environment() | {"PYTHONPATH": str(ROOT)}
-        settings = {f"CALLSCRIBE_{name}": value for name, value in settings.items()}
-        environment |= settings
+        settings = {f"CALLSCRIBE_{name}": value for name, value in given.items()}
+        of_pods = s3_server.environment() | settings | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}",
+            "PREFECT_HOME": "/scratch/prefect",
+            "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": "relinquish",
+            "CLUSTER_JOB": json.dumps({"bundles": str(bundles), "signs": str(signs)}),
+        }  # fmt: skip
+        server.create_pool(POOL, with_defaults(small_template(), env=of_pods))
+        # Prefect copies this folder into each pod: not the whole checkout, which may hold an environment of 8 GB.
+        server.deploy("transcribe-job", "gpu", "cluster_job.py:transcribe_job", TESTS, POOL, tags=["transcribe-job"])
+        stack.start_worker(POOL, OF_WORKERS)
+        environment = stack.environment("parent") | s3_server.environment() | settings | {"PYTHONPATH": str(ROOT)}
         # Pods without a GPU: those of jobs that may be done on the CPU, and of parents.
-        plain = with_defaults(small_template(), env=of_pods | settings, gpus=0)
+        plain = with_defaults(small_template(), env=of_pods, gpus=0)
         server.create_pool(PLAIN_POOL, plain)
         server.deploy(
             "transcribe-job", "cpu", "cluster_job.py:transcribe_job", TESTS, PLAIN_POOL, tags=["transcribe-job"]
@@ -407,7 +407,7 @@ def test_no_gpu_for_a_while(place: Place, month: ClusterMonth, expected: Content
     for node in NODES:
         place.stack.cluster.set_gpus(node, 0)
     parent = month.start(RUN__GPU_PATIENCE_S="3")
-    place.stack.cluster.until(lambda: "no worker has taken up a job" in month.said, "a note")
+    place.stack.cluster.until(lambda: "nothing has come from workers" in month.said, "a note")
     for node in NODES:
         place.stack.cluster.set_gpus(node, 1)
     month.finish(parent)
@@ -447,6 +447,19 @@ def test_a_parent_that_is_killed_in_its_pod(place: Place, month: ClusterMonth, e
     (again,) = [one["id"] for one in server.runs(pool=PLAIN_POOL) if one["idempotency_key"] == f"after-{run}"]
     assert "Completed" == stack.await_state(again)
     month.check(expected, tries=1)
+
+
+def test_what_is_of_others_is_left_alone(place: Place, month: ClusterMonth) -> None:
+    """A flow run without a Job in another work pool of the same server; and in ours, where the cluster is empty."""
+    server = place.stack.server
+    server.create_pool("somebody-elses", small_template())
+    theirs = server.start_run(server.deploy("greet", "theirs", "pod_flows.py:greet", TESTS, "somebody-elses"))
+    for state in ("PENDING", "RUNNING"):
+        server.call("POST", f"flow_runs/{theirs}/set_state", {"state": {"type": state}, "force": True})
+    time.sleep(2)  # older than the grace
+    assert [] == month.reconcile()
+    assert ("RUNNING", "Running") == server.state(theirs)
+    server.call("POST", f"flow_runs/{theirs}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
 
 def test_a_hung_pod_is_ended(place: Place, month: ClusterMonth, expected: Content) -> None:

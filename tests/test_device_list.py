@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows.check import run_checks
 from flows.device_processes import overrides_on
 from tasks.device_list import MOST_DEVICES, parse_devices, require_one_compute_type, share_of_cores
 from tasks.errors import BundleError, SettingsError
@@ -86,6 +87,13 @@ def test_a_plan_is_for_the_devices() -> None:
         pytest.skip(error.message)
     assert ["int8", "float16", "float16", "int8"] == [one.compute_type for one in found.values()]
     assert found["cuda", ""].plain == found["cpu", "cuda:0,cuda:1"].plain
+
+
+def test_check_tries_every_device() -> None:
+    """Once each; a device that is named alone wins over a list."""
+    settings = load_settings(overrides={"run": {"devices": "cpu:2"}, "models": {"device": "cuda"}})
+    (found,) = [result for result in run_checks(settings) if result.name == "device"]
+    assert found.text.startswith("cpu computes in int8")
 
 
 @pytest.mark.parametrize(

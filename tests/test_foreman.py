@@ -245,7 +245,7 @@ def test_waiting_without_end_is_told_again_and_again(storage: Storage, notes: No
 
     _foreman(crew, 3, gpu_patience_s=1e-6).work(somebody_comes)
     assert ["callscribe.run.waiting-for-device"] * 3 == events
-    assert "no worker has taken up a job of run" in notes.said[0]
+    assert "nothing has come from workers for run" in notes.said[0]
     assert {"planned"} == {order.way for order in crew.begun}
 
 

@@ -344,7 +344,7 @@ def test_text_that_nothing_says_is_due(data: DataSet) -> None:
     _cut_off(data, "tasks.dataset.DataSet.remove_text", utterances_days=40)
     shard = shard_of("late", SHARDS)
     key = object_key("utterances", MONTH, shard, SHARDS)
-    rows = [row for row in data.read_utterances(MONTH, shard, SHARDS, 100) if row["call_id"] != "late"]
+    rows = [row for row in data.read_table(MONTH, shard, SHARDS, "utterances").to_pylist() if row["call_id"] != "late"]
     data.storage.put(key, to_parquet(table_of(rows, UTTERANCES)))
     assert [("altered", "late")] == [(finding.kind, finding.call_id) for finding in verify(data).findings]
 
