@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run as own_run
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 
 from flows.job import Overrides
 from flows.progress import watcher
@@ -47,6 +48,8 @@ PASSING = {408, 425, 429}
 FIRST_TRIES, FIRST_PAUSE_S = 10, 5.0
 # Tries in a row whose process was never made: after each there is a longer pause, and after so many the run stops.
 MOST_FALSE_STARTS, LONGEST_PAUSE_S = 10, 600.0
+# A flow run that was taken back and is still being cancelled is cancelled for good after so many looks.
+LOOKS_AT_CANCELLING = 3
 # The most nodes that the work pools' templates can leave out (k8s/pool_variables.py).
 MOST_EXCLUDED = 8
 
@@ -78,7 +81,7 @@ class DeployedJobs:
         self._unsent: list[Order] = []
         self._flow_runs: dict[Order, UUID] = {}
         self._idle: set[int] = set()
-        self._withdrawn: set[Order] = set()
+        self._withdrawn: dict[Order, int] = {}
         self._next_look = 0.0
         self._silent = False
         self._false_starts = 0
@@ -146,9 +149,10 @@ class DeployedJobs:
             } | {order.job for order in self._unsent}
             if any(run.run_count for run in runs.values()):
                 self._false_starts = 0
+            self._end_withdrawn(runs)
         for ending in endings:
             self._flow_runs.pop(ending.order, None)
-            self._withdrawn.discard(ending.order)
+            self._withdrawn.pop(ending.order, None)
             self._idle.discard(ending.order.job)
         return endings
 
@@ -169,7 +173,20 @@ class DeployedJobs:
             if run is not None and run.state is not None and run.state.type in NOT_BEGUN:
                 if not self._cancel(run.id):
                     return  # the API does not answer: whoever wants them back asks again
-                self._withdrawn.add(order)
+                self._withdrawn[order] = 0
+
+    def _end_withdrawn(self, runs: dict[UUID, FlowRun]) -> None:
+        """Cancel for good what nobody else does: a worker should, and one that does not hear of it never will.
+
+        A pod that is made nevertheless ends at once, and a Job that stays is removed by the reconciler.
+        """
+        for order in self._withdrawn:
+            run = runs.get(self._flow_runs.get(order, UUID(int=0)))
+            if run is None or run.state is None or run.state.type != StateType.CANCELLING or run.run_count:
+                continue
+            self._withdrawn[order] += 1
+            if self._withdrawn[order] >= LOOKS_AT_CANCELLING:
+                self._answered(partial(_end, self._client, run.id))
 
     def leave(self) -> None:
         """Flow runs go on, and the next process waits for them; unless somebody cancels this one, and so all."""
@@ -317,6 +334,11 @@ def _tagged(client: SyncPrefectClient, tag: str) -> Iterator[FlowRun]:
     while page := client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=offset):
         yield from page
         offset += len(page)
+
+
+def _end(client: SyncPrefectClient, flow_run_id: UUID) -> None:
+    with suppress(ObjectNotFound):
+        client.set_flow_run_state(flow_run_id, Cancelled(message="taken back by its run"), force=True)
 
 
 def _cancel(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
