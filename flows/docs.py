@@ -53,7 +53,6 @@ OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stage
 # … and those in docs/runs.md.
 OF_RUNS = ("month", "month_flow")
 # … and those in docs/one-machine.md.
-OF_ONE_MACHINE = ("devices",)
 # … and those in docs/data-set.md, beside the columns of the tables and of the view that is no table.
 OF_DATA_SET = ("phrase_search",)
 EXPLAINED: tuple[View, ...] = ("calls", "utterances", "changes", "runs")
@@ -82,7 +81,6 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "speakers.md": _results(OF_SPEAKERS),
         ROOT / "docs" / "runs.md": _results(OF_RUNS),
         ROOT / "docs" / "operations.md": {"metrics": _markdown(("metric", "type", "labels", "meaning"), metric_rows())},
-        ROOT / "docs" / "one-machine.md": _results(OF_ONE_MACHINE),
     }
 
 
