@@ -52,7 +52,6 @@ OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stage
 
 # … and those in docs/runs.md.
 OF_RUNS = ("month", "month_flow")
-# … and those in docs/one-machine.md.
 # … and those in docs/data-set.md, beside the columns of the tables and of the view that is no table.
 OF_DATA_SET = ("phrase_search",)
 EXPLAINED: tuple[View, ...] = ("calls", "utterances", "changes", "runs")
