@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from prefect import get_run_logger, tags
+from prefect.runtime import deployment
 
 from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
@@ -97,7 +98,8 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
     data.prove_safe()
     kind: Kind = "run" if selection is None else "backfill"
     active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting, kind)
-    with discreet(), active.kept(), ExitStack() as observing:
+    served = deployment.get_id() is not None
+    with discreet(), active.kept(served=served), ExitStack() as observing:
         head = _planned(place, active, selection, started)
         progress = observing.enter_context(observed_run(data.storage, settings, head))
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)

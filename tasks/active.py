@@ -142,21 +142,22 @@ class ActiveMonth:
             raise self._lost
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self, *, served: bool = False) -> Iterator[None]:
         """Renew the lease while the block runs; afterwards the month is free, or ended if `end` was called.
 
-        Where something else than an error of ours or somebody at the keyboard has stopped the block, such as a pod that
-        is taken away, the lease is left as it is, and runs out: nobody wanted the run to stop, and the reconciler finds
-        it without a process.
+        Args:
+            served: whether somebody has this process started again where it was not meant to stop. Then the lease is
+                left as it is, and runs out, where something else than an error of ours has stopped the block, such as
+                a pod that is taken away: so the reconciler finds a run that nobody works on.
         """
         done = threading.Event()
         thread = threading.Thread(target=self._keep, args=(done,), name="lease", daemon=True)
         thread.start()
-        meant = False
+        meant = not served
         try:
             yield
             meant = True
-        except (CallscribeError, KeyboardInterrupt):
+        except CallscribeError:
             meant = True
             raise
         finally:

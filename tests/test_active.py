@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from tasks.active import ActiveMonth, Lease, active_key
-from tasks.errors import LeaseLost, ObjectVanished, PreconditionFailed, RunUnderWay, StorageUnavailable
+from tasks.active import ActiveMonth, Lease, active_key, orphans
+from tasks.errors import (
+    LeaseLost,
+    ObjectVanished,
+    PreconditionFailed,
+    RunIncomplete,
+    RunUnderWay,
+    StorageUnavailable,
+)
+from tasks.stale import Orphan
 from tasks.storage import Storage, open_storage
 from tasks.storage_file import FileStorage
 
@@ -197,3 +205,30 @@ def test_a_backfill_has_a_lease_of_its_own_and_a_later_run_id(storage: Storage) 
     assert ahead < behind.run_id
     run.end()
     assert behind.run_id < _take(storage, "20261102T120000000Z-cccccc").run_id
+
+
+def test_a_pod_that_is_taken_away_leaves_its_lease(storage: Storage) -> None:
+    """So that whoever looks for runs that nobody works on finds it; an error of ours is meant."""
+    with pytest.raises(SystemExit), _take(storage, "one").kept(served=True):
+        raise SystemExit
+    assert "held" == _said(storage)["state"]
+    with pytest.raises(RunIncomplete), _take(storage, "two").kept(served=True):
+        raise RunIncomplete("calls are missing")
+    assert "free" == _said(storage)["state"]
+
+
+def test_orphans_are_held_and_not_renewed(storage: Storage) -> None:
+    """Leases are watched together, for as long as the longest lasts; one that is too long to wait for is left alone."""
+    dead, living = _take(storage, "dead"), ActiveMonth.take(storage, "2026-09", "living", LEASE_S)
+    ActiveMonth.take(storage, "2026-08", "long", 1e6)
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        living.start_anew(living.run_id)  # which renews it
+
+    assert [Orphan("run", MONTH, "dead")] == orphans(storage, sleep)
+    assert [LEASE_S] == waited
+    dead.end()
+    living.end()
+    assert [] == orphans(storage, sleep)

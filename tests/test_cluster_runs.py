@@ -8,6 +8,7 @@ each job in a process of its own, and the reconciler. Stand-ins: the models and 
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -318,7 +319,7 @@ def test_a_run_that_somebody_cancels_by_ctrl_c(place: Place, month: ClusterMonth
     place.sign("stops").touch()
     parent = month.start()
     month.stopped()
-    parent.terminate()
+    parent.send_signal(signal.SIGINT)
     month.finish(parent, 130)
     again = month.start()
     place.sign("go").touch()
