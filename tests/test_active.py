@@ -225,7 +225,7 @@ def test_orphans_are_held_and_not_renewed(storage: Storage) -> None:
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
-        living.start_anew(living.run_id)  # which renews it
+        living._renew()
 
     assert [Orphan("run", MONTH, "dead")] == orphans(storage, sleep)
     assert [LEASE_S] == waited
