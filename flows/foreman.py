@@ -186,7 +186,7 @@ class Foreman:
             self._excluded, self._leaves_out = (), False
             self._crew.withdraw(planned & set(self._crew.idle()))
         self._patience = self._patience.at(now, working=working, waiting=waiting)
-        if self._patience.is_over(now):
+        if planned and self._patience.is_over(now):
             waited_s = now - (self._patience.since or now)
             self._patience = self._patience.after_telling()
             self._tell_of_waiting(waited_s, len(planned))
