@@ -115,7 +115,7 @@ def observed_run(storage: Storage, settings: Settings, head: RunHead) -> Iterato
 
 @contextmanager
 def discreet() -> Iterator[None]:
-    """In a flow run, let through what is raised on purpose or by Prefect; of all else, type and place.
+    """In a flow run, let through what is raised on purpose, by Prefect, or by the system; of all else, type and place.
 
     Outside of one nobody keeps what is raised.
 
@@ -124,12 +124,10 @@ def discreet() -> Iterator[None]:
     """
     try:
         yield
-    except (CallscribeError, PrefectException, MemoryError, UnexpectedError):
+    except (CallscribeError, PrefectException, OSError, MemoryError, UnexpectedError):
         raise
     except Exception as error:  # whatever a library raises
         if FlowRunContext.get() is None:
             raise
-        # Of the system's errors also what they say, without the name of the file, which may hold an attribute's value.
-        said = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        message = f"{type(error).__name__}{said} {places_of(error)}"
+        message = f"{type(error).__name__} {places_of(error)}"
         raise UnexpectedError(message) from None
