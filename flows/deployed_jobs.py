@@ -11,20 +11,17 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as own_run
-from prefect.states import Cancelled, Cancelling
 
+from flows.flow_runs import PAGE, NotAnswered, asked, cancel, end, patiently, tagged
 from flows.job import Overrides
 from flows.progress import watcher
 from flows.tries import ending_of, never_began, of_the_plan, order_of, tags_of, why_of
@@ -36,16 +33,10 @@ from tasks.setting_groups import RunSettings
 from tasks.storage import Storage
 
 T = TypeVar("T")
-# Flow runs in one answer of the API, which gives no more.
-PAGE = 200
 # So many more tries are submitted than there are slots, so that no slot waits for the next look.
 AHEAD = 0.1
 NOT_BEGUN = {StateType.SCHEDULED, StateType.PENDING}
 CANCELLED = {StateType.CANCELLING, StateType.CANCELLED}
-# What the API says in passing: asked too much, or not at its best.
-PASSING = {408, 425, 429}
-# How often the API is asked at the start of a run, before it is given up.
-FIRST_TRIES, FIRST_PAUSE_S = 10, 5.0
 # Tries in a row whose process was never made: after each there is a longer pause, and after so many the run stops.
 MOST_FALSE_STARTS, LONGEST_PAUSE_S = 10, 600.0
 # A flow run that was taken back and is still being cancelled is cancelled for good after so many looks.
@@ -76,7 +67,7 @@ class DeployedJobs:
         self._settings = settings
         self._overrides = of_the_plan(overrides)
         self._client: SyncPrefectClient = get_client(sync_client=True)
-        self._deployments = _patiently(self._find_deployments)
+        self._deployments = patiently(self._find_deployments)
         self._tag = f"{head.kind}:{head.run_id}"
         self._unsent: list[Order] = []
         self._flow_runs: dict[Order, UUID] = {}
@@ -101,7 +92,7 @@ class DeployedJobs:
         under_way: dict[int, Order] = {}
         tries: Counter[int] = Counter()
         failures: Counter[int] = Counter()
-        for run in _patiently(lambda: list(self._all_flow_runs())):
+        for run in patiently(lambda: list(tagged(self._client, self._tag))):
             order = order_of(run)
             if order is None:
                 continue
@@ -114,7 +105,7 @@ class DeployedJobs:
                 self._flow_runs[order] = run.id
                 if run.state is None or run.state.type in NOT_BEGUN:
                     self._idle.add(order.job)
-            elif self._ending(order, run).how == "failed":
+            elif not never_began(run) and ending_of(order, run).how == "failed":
                 failures[order.job] += 1
         return Earlier(tuple(under_way.values()), tries, failures)
 
@@ -166,10 +157,10 @@ class DeployedJobs:
         for order in [order for order in self._unsent[1:] if order.job in jobs]:
             self._unsent.remove(order)
             self._endings.append(Ending(order, "withdrawn"))
-        asked = [order for order in self._flow_runs if order.job in jobs and order not in self._withdrawn]
-        now = self._answered(self._under_way) if asked else None
-        for order in asked if now is not None else ():
-            run = now.get(self._flow_runs[order]) if now is not None else None
+        wanted = [order for order in self._flow_runs if order.job in jobs and order not in self._withdrawn]
+        now = (self._answered(self._under_way) if wanted else None) or {}
+        for order in wanted:
+            run = now.get(self._flow_runs[order])
             if run is not None and run.state is not None and run.state.type in NOT_BEGUN:
                 if not self._cancel(run.id):
                     return  # the API does not answer: whoever wants them back asks again
@@ -186,7 +177,7 @@ class DeployedJobs:
                 continue
             self._withdrawn[order] += 1
             if self._withdrawn[order] >= LOOKS_AT_CANCELLING:
-                self._answered(partial(_end, self._client, run.id))
+                self._answered(partial(end, self._client, run.id))
 
     def leave(self) -> None:
         """Flow runs go on, and the next process waits for them; unless somebody cancels this one, and so all."""
@@ -201,12 +192,10 @@ class DeployedJobs:
         while self._unsent:
             order = self._unsent[0]
             try:
-                self._flow_runs[order] = self._created(order)
-            except PrefectHTTPStatusError as error:
-                if _is_passing(error):
-                    raise
+                self._flow_runs[order] = asked(partial(self._created, order))
+            except SettingsError as error:
                 # No answer to this will ever be another one: the deployment is gone, or takes no such parameters.
-                why = f"Prefect refuses to begin job {order.job} ({error.response.status_code}): {_said(error)}"
+                why = f"job {order.job} cannot be begun: {error.message}"
                 self._endings.append(Ending(order, "stopped", why, SettingsError(why)))
             del self._unsent[0]
 
@@ -266,10 +255,6 @@ class DeployedJobs:
         watcher().note(f"job {order.job} came to no process, and is begun again after {pause_s:,.0f} s: {why}")
         return Ending(order, "withdrawn", why)
 
-    def _all_flow_runs(self) -> Iterator[FlowRun]:
-        """Whatever deployment they are of: another one may have been named since they were submitted."""
-        yield from _tagged(self._client, self._tag)
-
     def _find_deployments(self) -> dict[Way, UUID]:
         names: dict[Way, str] = {"planned": self._settings.deployment or ""}
         if self._settings.without_gpu != "wait":
@@ -287,7 +272,7 @@ class DeployedJobs:
 
     def _cancel(self, flow_run_id: UUID) -> bool:
         """Cancel a flow run; False where the API does not answer."""
-        return self._answered(lambda: _cancel(self._client, flow_run_id)) is not None
+        return self._answered(partial(cancel, self._client, flow_run_id)) is not None
 
     def _own_run_is_cancelled(self) -> bool:
         run_id = own_run.get_id()
@@ -302,69 +287,11 @@ class DeployedJobs:
     def _answered(self, ask: Callable[[], T]) -> T | None:
         """What the API says; None where it does not answer, which is said once."""
         try:
-            answer = ask()
-        except (httpx.TransportError, PrefectHTTPStatusError) as error:
-            if not _is_passing(error):
-                raise
+            answer = asked(ask)
+        except NotAnswered as error:
             if not self._silent:
-                kind = type(error).__name__
-                watcher().note(f"Prefect's API does not answer ({kind}); jobs go on, and it is asked again")
+                watcher().note(f"{error}; jobs go on, and it is asked again")
             self._silent = True
             return None
         self._silent = False
         return answer
-
-
-def withdraw_all(head: RunHead) -> int:
-    """Cancel all flow runs of a run that nobody will go on with; how many those are.
-
-    Flow runs that are at work end in good order, as when somebody cancels them.
-    """
-    with get_client(sync_client=True) as client:
-        left = [run for run in _tagged(client, f"{head.kind}:{head.run_id}") if order_of(run) is not None]
-        left = [run for run in left if run.state is None or not run.state.is_final()]
-        for run in left:
-            _cancel(client, run.id)
-    return len(left)
-
-
-def _tagged(client: SyncPrefectClient, tag: str) -> Iterator[FlowRun]:
-    offset = 0
-    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
-    while page := client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=offset):
-        yield from page
-        offset += len(page)
-
-
-def _end(client: SyncPrefectClient, flow_run_id: UUID) -> None:
-    with suppress(ObjectNotFound):
-        client.set_flow_run_state(flow_run_id, Cancelled(message="taken back by its run"), force=True)
-
-
-def _cancel(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
-    with suppress(ObjectNotFound):
-        client.set_flow_run_state(flow_run_id, Cancelling(message="taken back by its run"))
-    return True
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """What the API says, which may not answer at once."""
-    for _ in range(FIRST_TRIES - 1):
-        try:
-            return ask()
-        except (httpx.TransportError, PrefectHTTPStatusError) as error:
-            if not _is_passing(error):
-                raise
-            time.sleep(FIRST_PAUSE_S)
-    return ask()
-
-
-def _is_passing(error: httpx.TransportError | PrefectHTTPStatusError) -> bool:
-    """Whether the API may answer otherwise when it is asked again."""
-    if isinstance(error, PrefectHTTPStatusError):
-        return error.response.status_code in PASSING or error.response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-    return True
-
-
-def _said(error: PrefectHTTPStatusError) -> str:
-    return " ".join(error.response.text.split())[:300]

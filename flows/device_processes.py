@@ -102,8 +102,8 @@ class DeviceProcesses:
         cores = usable_cores()
         threads = share_of_cores(cores, devices)
         self._places = [
-            _Place(device, overrides_on(device, overrides, settings, threads), threads_of(cores, threads))
-            for device in devices
+            _Place(device, overrides_on(device, overrides, settings, threads, place), threads_of(cores, threads))
+            for place, device in enumerate(devices, start=1)
         ]
         self._leaving: list[WorkerProcess] = []
 
@@ -279,7 +279,9 @@ def threads_of(cores: int, threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(cores)}
 
 
-def overrides_on(device: str, overrides: Overrides | None, settings: Settings, threads: int) -> Overrides:
+def overrides_on(
+    device: str, overrides: Overrides | None, settings: Settings, threads: int, place: int = 1
+) -> Overrides:
     """The settings of the process on a device: those of the run, and what makes it one of several.
 
     Args:
@@ -287,6 +289,7 @@ def overrides_on(device: str, overrides: Overrides | None, settings: Settings, t
         overrides: those of the run.
         settings: all that the run has; numbers of threads that they name stand, for each process.
         threads: its share of the cores.
+        place: of the device in the list, from 1: its metrics are served so many ports above those of the run.
     """
     recognizer: dict[str, Any] = {"cpu_threads": settings.recognizer.cpu_threads or threads}
     run: dict[str, Any] = {}
@@ -294,5 +297,7 @@ def overrides_on(device: str, overrides: Overrides | None, settings: Settings, t
         recognizer["feature_threads"] = min(settings.recognizer.feature_threads, threads)
         run["loader_threads"] = settings.run.loader_threads or min(LOADERS, threads)
     own: Overrides = {"models": {"device": device}, "recognizer": recognizer, "run": run}
+    if settings.metrics.port is not None:
+        own["metrics"] = {"port": settings.metrics.port + place}
     given = overrides or {}
     return {group: {**given.get(group, {}), **own.get(group, {})} for group in {**given, **own}}

@@ -26,8 +26,9 @@ from tasks.models import Models, load_models
 from tasks.pace import note_slow
 from tasks.records import CopiedAudio, Outcome
 from tasks.refusals import note_refusal
-from tasks.run_job import require_leave, run_job
+from tasks.run_job import run_job
 from tasks.runs import read_head
+from tasks.same_settings import require_leave
 from tasks.settings import Settings, Whereabouts, load_settings, whereabouts
 from tasks.storage import Storage, open_storage
 

@@ -15,8 +15,9 @@ from evaluation.backfills import write_changes
 from evaluation.changes import ChangeCounts, change_rows
 from flows.artifacts import ended
 from flows.crew import Crew, ThisProcess
-from flows.deployed_jobs import DeployedJobs, withdraw_all
+from flows.deployed_jobs import DeployedJobs
 from flows.device_processes import DeviceProcesses
+from flows.flow_runs import withdraw_all
 from flows.foreman import Foreman
 from flows.job import Overrides, open_transcripts
 from flows.observe import discreet, observed_run

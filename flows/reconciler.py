@@ -34,6 +34,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from flows.flow_runs import PAGE
 from flows.job import Overrides, open_transcripts
 from tasks.active import orphans
 from tasks.errors import ClusterUnreachable, SettingsError
@@ -45,7 +46,6 @@ from tasks.stale import State as SeenState
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import BatchV1Api, V1Job
 
-PAGE = 200
 JOBS_PAGE = 500
 LABEL = "prefect.io/flow-run-id"
 JOB_TAG = "transcribe-job"
@@ -94,10 +94,11 @@ def reconcile(
         what was wrong: `repair`, `name`, `why` and `done`.
     """
     settings = load_settings(overrides=overrides)
-    rows = list(mended(settings, transcripts or settings.transcripts.uri, dry_run=dry_run, all_lost=all_lost))
     logger = get_run_logger()
-    for row in rows:
-        logger.warning("%(repair)s %(name)s: %(why)s; %(done)s", row)
+    rows: list[dict[str, str]] = []
+    for row in mended(settings, transcripts or settings.transcripts.uri, dry_run=dry_run, all_lost=all_lost):
+        rows.append(row)
+        logger.warning("%(repair)s %(name)s: %(why)s; %(done)s", row)  # at once: the next may not come
     if rows:
         create_table_artifact(table=rows, key="reconcile", description="What did not fit, and what was done about it.")
     return rows
@@ -122,7 +123,7 @@ def mended(
         runs = {run.id: run for run in _flow_runs(client, _in_states(UNDER_WAY), pools=settings.cluster.work_pools)}
         jobs = asyncio.run(_cluster_jobs(settings.cluster.namespace))
         if not (jobs or all_lost):
-            _require_some_jobs(runs.values(), settings)
+            require_some_jobs(runs.values(), settings)
         runs |= {run.id: run for run in _by_id(client, {UUID(job.flow_run_id) for job in jobs} - runs.keys())}
         seen = [_seen(run) for run in runs.values()]
         for finding in findings(seen, jobs, settings.cluster.grace_s):
@@ -130,7 +131,7 @@ def mended(
             yield _row(finding, done)
         if transcripts:
             left = orphans(open_transcripts(transcripts, settings))
-            parents = _Parents(client, settings)
+            parents = Parents(client, settings)
             for finding in restarts(left, parents.busy()):
                 done = "not mended: dry run" if dry_run else parents.restart(finding)
                 yield _row(finding, done)
@@ -140,7 +141,12 @@ def _row(finding: Finding, done: str) -> dict[str, str]:
     return {"repair": finding.repair, "name": finding.name, "why": finding.why, "done": done}
 
 
-def _require_some_jobs(runs: Iterable[FlowRun], settings: Settings) -> None:
+def require_some_jobs(runs: Iterable[FlowRun], settings: Settings) -> None:
+    """Take a cluster without any Job for the wrong one, where flow runs say that there must be some.
+
+    Raises:
+        ClusterUnreachable: more than `MOST_LOST` of these flow runs have been under way for longer than the grace.
+    """
     lost = [run for run in runs if _seen(run).for_s >= settings.cluster.grace_s]
     if len(lost) > MOST_LOST:
         message = (
@@ -167,7 +173,7 @@ def _mend(client: SyncPrefectClient, finding: Finding, runs: dict[UUID, FlowRun]
     return f"is {new.name} now"
 
 
-class _Parents:
+class Parents:
     """The flow runs that submit the jobs of runs and backfills."""
 
     def __init__(self, client: SyncPrefectClient, settings: Settings) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tasks.chunks import Chunk, cut
 from tasks.hypotheses import Hypothesis
 from tasks.languages import Odds
-from tasks.records import CallHints, Region
+from tasks.records import CallHints, Recognition, Region, Segment
 from tasks.tracks import Track
 from tasks.whisper import Decoded, Decoding, Encoded
 
@@ -38,6 +38,32 @@ class CallSpeech:
 
     channels: tuple[ChannelSpeech, ...]
     hints: CallHints = field(default_factory=CallHints)
+
+
+def one_channel(
+    recognize: Callable[[Sequence[CallSpeech]], list[Recognition | Exception]],
+    track: Track,
+    regions: tuple[Region, ...],
+    channel: int,
+    language: str | None,
+) -> list[Segment]:
+    """Let a recogniser hear the speech regions of one channel alone.
+
+    Args:
+        recognize: recognises a pile of calls, as its method of this name.
+        track: the sound of the channel.
+        regions: where it has speech; ordered and disjoint, in seconds.
+        channel: its number in the call, from 0, for the segments.
+        language: of the speech; None: the recogniser finds it out.
+
+    Raises:
+        Exception: whatever made the recogniser fail the call.
+    """
+    speech = CallSpeech((ChannelSpeech(track, regions, regions),), CallHints(language=language))
+    (found,) = recognize([speech])
+    if isinstance(found, Exception):
+        raise found
+    return [replace(segment, channel=channel) for segment in found.segments]
 
 
 class Steps(Protocol):

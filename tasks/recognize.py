@@ -21,10 +21,10 @@ from tasks.calibration import Calibration
 from tasks.chunk_languages import find_languages
 from tasks.devices import CPU_BATCH
 from tasks.errors import ProcessingError
-from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, loads
+from tasks.heard import CallSpeech, HeardChunk, chunks_of, loads, one_channel
 from tasks.hypotheses import Hypothesis, find_faults, says_twice, why_no_speech
 from tasks.languages import UNSPACED_LANGUAGES, Odds, restrict, summarise
-from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
+from tasks.records import Recognition, RecognitionCounts, Region, Segment, SetAside, Word
 from tasks.second_chances import give_second_chances
 from tasks.setting_groups import RecognizerSettings
 from tasks.spectra import Spectra
@@ -121,11 +121,7 @@ class Recognizer:
         self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
     ) -> list[Segment]:
         """Transcribe the speech regions of one channel alone; in the language that is found where none is given."""
-        speech = CallSpeech((ChannelSpeech(track, regions, regions),), CallHints(language=language))
-        (found,) = self.recognize([speech])
-        if isinstance(found, Exception):
-            raise found
-        return [replace(segment, channel=channel) for segment in found.segments]
+        return one_channel(self.recognize, track, regions, channel, language)
 
     def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
         """Recognise a pile of calls.

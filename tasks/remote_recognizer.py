@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tasks.calibration import Calibration
 from tasks.errors import FallbackRefused
 from tasks.fallback_settings import FallbackSettings
-from tasks.heard import CallSpeech, ChannelSpeech, HeardChunk, chunks_of, within
+from tasks.heard import CallSpeech, HeardChunk, chunks_of, one_channel, within
 from tasks.hypotheses import Hypothesis, find_faults, why_no_speech
 from tasks.languages import summarise
 from tasks.records import CallHints, Recognition, RecognitionCounts, Region, Segment, SetAside, Word
@@ -73,11 +73,7 @@ class RemoteRecognizer:
         self, track: Track, regions: tuple[Region, ...], channel: int, language: str | None
     ) -> list[Segment]:
         """Transcribe the speech regions of one channel alone."""
-        speech = CallSpeech((ChannelSpeech(track, regions, regions),), CallHints(language=language))
-        (found,) = self.recognize([speech])
-        if isinstance(found, Exception):
-            raise found
-        return [replace(segment, channel=channel) for segment in found.segments]
+        return one_channel(self.recognize, track, regions, channel, language)
 
     def recognize(self, calls: Sequence[CallSpeech]) -> list[Recognition | Exception]:
         """Recognise a pile of calls.

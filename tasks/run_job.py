@@ -22,11 +22,10 @@ from tasks.errors import (
     DeviceError,
     ObjectRefused,
     RunIncomplete,
-    SettingsError,
     StorageRefused,
     UsageError,
 )
-from tasks.fingerprint import fingerprint, recognizer_mark
+from tasks.fingerprint import recognizer_mark
 from tasks.heartbeat import HEART
 from tasks.instead import Instead, settings_instead
 from tasks.job_record import MOST_DEATHS, InFlight, JobRecord
@@ -34,10 +33,11 @@ from tasks.metrics import work_is_safe
 from tasks.models import Models
 from tasks.pace import Pace, expected_rtfx
 from tasks.pipeline import Fetch, process
-from tasks.records import CallHints, CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
+from tasks.records import CallRef, CopiedAudio, Failure, Outcome, PlannedCall, Provenance
 from tasks.rows import CallRows, rows_of
 from tasks.run_models import Fingerprints, fingerprints_with
 from tasks.runs import RunHead, read_job
+from tasks.same_settings import fingerprint_of, require_same_settings
 from tasks.schemas import Row
 from tasks.settings import Settings
 from tasks.stopping import at_once
@@ -398,45 +398,6 @@ def _commit_saved(data: DataSet, head: RunHead, record: JobRecord, work: Iterabl
     for number, changes in sorted(saved.items()):
         data.commit(head.month, number, head.shards, changes)
     record.forget()
-
-
-def fingerprint_of(settings: Settings, models: Models, hints: CallHints) -> str:
-    """The fingerprint of a call with these hints, under the settings and models of this process."""
-    calibration = models.recognizer.calibration.digest
-    return fingerprint(settings, models.bundle.digest, models.device.compute_type, hints, calibration=calibration)
-
-
-def require_leave(head: RunHead, instead: Instead | None) -> None:
-    """Nothing is used instead of what was planned, unless the plan allows it: said before models are loaded.
-
-    Raises:
-        SettingsError: it does not.
-    """
-    if instead is not None and instead not in head.alternatives:
-        message = (
-            f"run {head.run_id} was planned without leave to run jobs with {instead!r} (run.without_gpu); start the "
-            "month again with that setting: it is planned anew, and what is done stays done"
-        )
-        raise SettingsError(message)
-
-
-def require_same_settings(head: RunHead, models: Models, settings: Settings, instead: Instead | None = None) -> None:
-    """A run is made with one bundle and one set of settings throughout, or with what its plan allows instead.
-
-    Raises:
-        SettingsError: this machine has others than the run was planned with.
-    """
-    require_leave(head, instead)
-    here = fingerprint_of(settings, models, CallHints())
-    wanted = head.settings_fingerprint if instead is None else head.alternatives[instead]
-    if here != wanted:
-        planned = f"{head.compute_type} and" if instead is None else f"leave to use {instead!r}, with"
-        message = (
-            f"run {head.run_id} was planned with bundle {head.bundle!r} {head.bundle_digest[:12]}, {planned} "
-            f"settings {wanted}; this machine has {models.bundle.name!r} {models.bundle.digest[:12]}, "
-            f"{models.device.compute_type or 'no compute type'} and settings {here}: give it the same"
-        )
-        raise SettingsError(message)
 
 
 def _fetch(archive: Storage, settings: Settings, call: CallRef, path: Path) -> None:

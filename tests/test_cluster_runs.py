@@ -466,7 +466,7 @@ def test_what_is_of_others_is_left_alone(place: Place, month: ClusterMonth) -> N
     server.call("POST", f"flow_runs/{theirs}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
 
 
-def test_a_hung_pod_is_ended(place: Place, month: ClusterMonth, expected: Content) -> None:
-    """Deleted by an operator: the next try goes on."""
+def test_a_pod_that_is_deleted(place: Place, month: ClusterMonth, expected: Content) -> None:
+    """By an operator: the next try goes on."""
     _disturbed(month, place.stack.cluster.delete_pod)
     month.check(expected)

@@ -124,3 +124,10 @@ def test_settings_of_a_process() -> None:
     said = load_settings(overrides={"recognizer": {"cpu_threads": 3}, "run": {"loader_threads": 5}})
     assert {"cpu_threads": 3, "feature_threads": 2} == overrides_on("cpu", None, said, 8)["recognizer"]
     assert {"loader_threads": 5} == overrides_on("cpu", None, said, 8)["run"]
+
+
+def test_each_process_serves_its_metrics_on_a_port_of_its_own() -> None:
+    """Above that of the run."""
+    said = load_settings(overrides={"metrics": {"port": 9464}})
+    assert {"port": 9466} == overrides_on("cuda:1", None, said, 8, place=2)["metrics"]
+    assert "metrics" not in overrides_on("cuda:1", None, load_settings(), 8, place=2)

@@ -53,8 +53,9 @@ from tasks.records import (
     Utterance,
     Word,
 )
-from tasks.run_job import fingerprint_of, run_job
+from tasks.run_job import run_job
 from tasks.run_models import Fingerprints
+from tasks.same_settings import fingerprint_of
 from tasks.settings import Settings, load_settings
 from tasks.storage import ObjectInfo, Storage, open_storage
 from tasks.storage_file import FileStorage

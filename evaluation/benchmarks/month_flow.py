@@ -38,8 +38,9 @@ from evaluation.benchmarks.month import (
 )
 from evaluation.benchmarks.publish import publish
 from tasks.devices import usable_cores
-from tasks.run_job import fingerprint_of, run_job
+from tasks.run_job import run_job
 from tasks.run_models import Fingerprints
+from tasks.same_settings import fingerprint_of
 from tasks.settings import Settings
 from tasks.storage import Storage, StorageOptions, open_storage
 
