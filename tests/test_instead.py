@@ -19,7 +19,7 @@ from stand_ins import BUNDLE, StandInRecognizer, build_bundle, stand_in_models, 
 from test_runs import _summary
 
 from flows.check import run_checks
-from flows.job import transcribe_job
+from flows.job import JobToDo, do_job
 from tasks.certificates import certify
 from tasks.certified_runs import read_runs
 from tasks.dataset import DataSet
@@ -167,6 +167,11 @@ def test_a_job_that_is_run_as_planned(place: Place) -> None:
     }
 
 
+def _do(place: Place, head: RunHead, overrides: dict[str, dict[str, Any]], instead: Instead) -> dict[str, int]:
+    """Do the only job of a plan, as the flow does, without Prefect."""
+    return do_job(JobToDo(place.storage.uri, head.run_id, 1, overrides, instead=instead), logging.getLogger())
+
+
 @pytest.mark.parametrize(
     ("planned", "instead"), [("wait", "cpu"), ("wait", "fallback"), ("cpu", "fallback"), ("fallback", "cpu")]
 )
@@ -179,7 +184,7 @@ def test_what_the_plan_does_not_allow(place: Place, planned: str, instead: Inste
     ):
         _run(place, head, settings, instead)
     with pytest.raises(SettingsError, match="planned without leave"):
-        transcribe_job.fn(place.storage.uri, head.run_id, 1, place.overrides(fallback=ELSEWHERE), instead=instead)
+        _do(place, head, place.overrides(fallback=ELSEWHERE), instead)
     assert [] == place.rows()
 
 
@@ -364,9 +369,7 @@ def _job(place: Place, overrides: dict[str, dict[str, Any]], instead: Instead) -
     """Plan for cuda, and do the only job as the flow does, without Prefect."""
     head = place.plan(load_settings(overrides=overrides))
     assert ("float16", 1, 2) == (head.compute_type, head.jobs, head.calls)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.job.get_run_logger", logging.getLogger)
-        counts = transcribe_job.fn(place.storage.uri, head.run_id, 1, overrides, instead=instead)
+    counts = _do(place, head, overrides, instead)
     assert {"transcribed": 2} == counts
     return head
 
@@ -425,7 +428,7 @@ def test_an_endpoint_that_refuses_stops_the_job(real: Place, server: FakeEndpoin
     overrides = real.overrides(**more)
     head = real.plan(load_settings(overrides=overrides))
     with pytest.raises(FallbackRefused, match="refuses") as refused:
-        transcribe_job.fn(real.storage.uri, head.run_id, 1, overrides, instead="fallback")
+        _do(real, head, overrides, "fallback")
     assert KEY not in str(refused.value)
     assert (0.0, [], 2) == (server.heard_s, real.rows(), len(read_job(real.storage, head.run_id, 1)))
 

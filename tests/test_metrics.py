@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.job import transcribe_job
-from flows.progress import Nobody, watched_by
+from flows.progress import CallDone, Nobody, watched_by
 from tasks.batches import Batches
 from tasks.certificate_metrics import CertificateCollector, end_of, expected_months
 from tasks.certificates import certificate_key
@@ -33,7 +33,6 @@ from tasks.gpu_metrics import GpuCollector, watching_gpu
 from tasks.logs import working_on
 from tasks.metrics import REGISTRY, forget_all
 from tasks.metrics_out import delete_jobs, giving_out
-from tasks.records import CopiedAudio, Outcome
 from tasks.setting_groups import MetricSettings
 from tasks.storage import open_storage
 
@@ -149,9 +148,9 @@ class Scraper(Nobody):
         self.url = f"http://127.0.0.1:{port}/metrics"
         self.found: list[Samples] = []
 
-    def done(self, outcome: Outcome | CopiedAudio) -> None:
+    def done(self, call: CallDone) -> None:
         """Scrape."""
-        assert outcome.call.month == MONTH
+        assert call.month == MONTH
         with urlopen(self.url, timeout=60) as answer:  # noqa: S310  # on loopback
             self.found.append(_samples(answer.read().decode()))
 
