@@ -23,7 +23,7 @@ from flows.job import Overrides, open_transcripts
 from flows.observe import discreet, observed_run
 from flows.progress import watcher
 from tasks.active import ActiveMonth, Kind, Lease
-from tasks.certificates import certify
+from tasks.certificates import certify, was_ended
 from tasks.dataset import DataSet
 from tasks.errors import CallscribeError, LeaseLost, RunIncomplete, SettingsError
 from tasks.inventory import archive_of
@@ -153,13 +153,18 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
     request = selection.digest if selection else ""
     left = find_head(data.storage, active.run_id) if active.adopted else None
     asked = (models.without_hints, place.source.uri, request, models.alternatives)
-    if left is not None and (left.settings_fingerprint, left.archive, left.request, left.alternatives) == asked:
+    ended = left is not None and was_ended(data.storage, left.run_id)
+    if (
+        left is not None
+        and not ended
+        and (left.settings_fingerprint, left.archive, left.request, left.alternatives) == asked
+    ):
         watcher().note(
             f"going on with {left.kind} {left.run_id}, which was left unfinished; what has come to the archive since "
             f"{left.created_at} is for the next run"
         )
         return left
-    if left is not None:
+    if left is not None and not ended:
         watcher().note(
             f"{left.kind} {left.run_id} was left unfinished, and was planned with other settings, another archive or "
             "another selection: what it did is certified, and the month is planned anew"
@@ -167,6 +172,7 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
         if place.settings.run.deployment and (count := withdraw_all(left)):
             watcher().note(f"{count:,} of its jobs that were submitted or under way are cancelled")
         _certify(data, left, started, adopted=True)
+    if left is not None:
         forget_previous(data.storage, left.run_id)
         forget_calls(data.storage, left.run_id)
     if active.adopted:

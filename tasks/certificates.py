@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from tasks.conditional import put_surely
+from tasks.conditional import find, put_surely
 from tasks.dataset import DataSet
 from tasks.errors import CertificateBroken, ObjectVanished, PreconditionFailed
 from tasks.job_record import worker_seconds
@@ -89,10 +89,16 @@ def certify(
         "versions": package_versions(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    key = f"_runs/{head.run_id}/certificate.json"
-    storage.put(key, _json(content))
     append(storage, "run", head.run_id, content)
+    key = _key_beside_plan(head.run_id)
+    storage.put(key, _json(content))  # only now: `was_ended` relies on it
     return summary, storage.object_uri(key)
+
+
+def was_ended(storage: Storage, run_id: str) -> bool:
+    """Whether a run was certified as over, also where its process died before it could say so of its month."""
+    found = find(storage, _key_beside_plan(run_id))
+    return found is not None and bool(json.loads(found.data)["final"])
 
 
 def append(storage: Storage, kind: str, subject: str, content: Mapping[str, Any]) -> int:
@@ -157,6 +163,10 @@ def outputs_key(run_id: str, shard: str, digest: str) -> str:
 def certificate_key(number: int) -> str:
     """Key of a certificate."""
     return f"_certificates/{number:08d}.json"
+
+
+def _key_beside_plan(run_id: str) -> str:
+    return f"_runs/{run_id}/certificate.json"
 
 
 def package_versions() -> dict[str, str]:

@@ -9,11 +9,11 @@ import random
 import time
 from collections.abc import Callable
 
-from tasks.errors import ObjectVanished, PreconditionFailed, StorageUnavailable
+from tasks.errors import CallscribeError, ObjectVanished, PreconditionFailed, StorageUnavailable
 from tasks.storage import Storage, StoredObject
 
 # A write that is refused though its condition holds is tried so many times.
-TRIES = 5
+TRIES = 10
 
 
 def put_surely(
@@ -39,20 +39,20 @@ def put_surely(
         StorageUnavailable: the store does not answer, or refuses again and again without a reason.
     """
     is_ours = is_ours or data.__eq__
+    refusal: CallscribeError | None = None
     for attempt in range(1, TRIES + 1):
         try:
             return storage.put(key, data, if_match=etag, if_none_match=etag is None)
         except (PreconditionFailed, StorageUnavailable) as error:
+            refusal = error
             found = find(storage, key)
             if found is not None and is_ours(found.data):
                 return found.info.etag
             if isinstance(error, StorageUnavailable) or (found.info.etag if found else None) != etag:
                 raise
         time.sleep(random.uniform(0, 0.05 * attempt))  # noqa: S311  # no secret depends on it
-    message = (
-        f"{storage.object_uri(key)}: the store refused a write {TRIES} times whose condition held; start again later"
-    )
-    raise StorageUnavailable(message)
+    message = f"The store refused a write {TRIES} times whose condition held; start again later. {refusal}"
+    raise StorageUnavailable(message) from refusal
 
 
 def find(storage: Storage, key: str) -> StoredObject | None:

@@ -226,14 +226,20 @@ class S3Storage(Storage):
     def _fetch(
         self, key: str, request: "GetObjectRequestTypeDef", consume: Callable[["GetObjectOutputTypeDef"], _T]
     ) -> _T:
-        """Get an object and consume its body, from the start again when it breaks off."""
+        """Get an object and consume its body, from the start again when it breaks off or is refused for no reason."""
         attempt = 1
         while True:
-            with self._translated(key, gone=ObjectVanished):
-                answer = self._client.get_object(**request)
             try:
+                with self._translated(key, gone=ObjectVanished):
+                    answer = self._client.get_object(**request)
                 with closing(answer["Body"]):
                     return consume(answer)
+            except ObjectChanged as error:
+                # Busy stores refuse what they must not: only another version is a reason to give up.
+                self._require(key, _unquoted(request["IfMatch"]))
+                if attempt >= self._options.max_attempts:
+                    message = f"{self._place} refused {attempt} times what it has. {error}"
+                    raise StorageUnavailable(message) from error
             except _BrokenBody as error:
                 if attempt >= self._options.max_attempts:
                     cause = error.__cause__

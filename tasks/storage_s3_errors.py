@@ -110,7 +110,7 @@ def _translate_answer(error: boto.ClientError, request: Request) -> CallscribeEr
     if code == "InvalidRange":
         return RangeBeyondEnd(f"{request.what} has no bytes there. {said}")
     if status == _PRECONDITION_FAILED or code == "ConditionalRequestConflict":
-        return request.stale(f"{request.what} is not in the expected state: another writer was there. {said}")
+        return request.stale(f"{request.what} is another version than expected, says {request.place}. {said}")
     if status == _NOT_FOUND:
         return request.gone(f"{request.what} does not exist. {said}")
     if code in _LATER or status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:

@@ -33,7 +33,7 @@ SILENCE_S = 30.0
 WRONG_ETAG = '"0123456789abcdef0123456789abcdef"'
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
-_RANDOM = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}|(?<=-)[0-9a-f]{16}")
+_RANDOM = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}|(?<=[-/])[0-9a-f]{16}(?![0-9a-f])|(?<=-)[0-9a-f]{8}(?=/)")
 _ERRORS = {
     "500": (500, "InternalError"),
     "503": (503, "SlowDown"),

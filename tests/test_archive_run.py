@@ -29,6 +29,7 @@ from flows.progress import CallDone, Nobody, watched_by
 from flows.s3_server import LocalS3Server
 from tasks.active import ActiveMonth, active_key
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
+from tasks.certificates import read_chain
 from tasks.dataset import DataSet
 from tasks.errors import BudgetReached, LeaseLost, RunUnderWay, SettingsError, StorageRefused
 from tasks.models import Models
@@ -491,6 +492,23 @@ def test_a_run_that_dies_half_way(world: World) -> None:
     late = world.run()
     assert (1, 5, {"transcribed": 1}) == (late.heard, late.summary.standing, late.summary.outcomes)
     assert left < late.summary.run_id
+
+
+def test_a_run_that_dies_after_its_certificate(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is over, though it could not say so: the next run plans anew, and takes what has come since."""
+    world.archive.put(_key("c1"), wav(tone()))
+
+    def die(_: ActiveMonth) -> None:
+        raise ConnectionAbortedError
+
+    with monkeypatch.context() as patch, suppress(ConnectionAbortedError):
+        patch.setattr(ActiveMonth, "end", die)
+        world.run()
+    (left,) = [link.subject for link in read_chain(world.transcripts)]
+    world.archive.put(_key("late"), wav(tone(900)))
+    late = world.run()
+    assert (1, 1, {"transcribed": 1}) == (late.heard, late.summary.standing, late.summary.outcomes)
+    assert [left, late.summary.run_id] == [link.subject for link in read_chain(world.transcripts)]
 
 
 def test_a_run_that_was_left_under_other_settings(world: World) -> None:

@@ -17,6 +17,7 @@ from conftest import BUCKET
 from flows.s3_server import LocalS3Server
 from tasks.errors import (
     CallscribeError,
+    ObjectChanged,
     ObjectVanished,
     PreconditionFailed,
     SettingsError,
@@ -229,6 +230,30 @@ def test_body_that_stays_short(tmp_path: Path) -> None:
         with pytest.raises(StorageUnavailable, match="broke off"):
             storage.download("k", tmp_path / "copy")
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_some_keys")
+def test_a_read_that_is_refused_for_no_reason(tmp_path: Path) -> None:
+    """A busy store says that the object is another one; a look at it says that it is not, and it is read again."""
+    refused, whole = _error(412, "PreconditionFailed"), _Answer(body=b"whole body")
+    for tries in (2, 3):
+        answers = [refused, whole] * (tries - 1)  # a GET that is refused, a HEAD that finds the object as it was
+        with _server_that_answers(*answers, whole) as url:
+            storage = _open(url, max_attempts=3)
+            assert b"whole body" == storage.get("k", if_match="etag").data
+        with _server_that_answers(*answers, whole) as url:
+            _open(url, max_attempts=3).download("k", tmp_path / "copy", if_match="etag")
+            assert b"whole body" == (tmp_path / "copy").read_bytes()
+    with (
+        _server_that_answers(refused, whole, refused, whole) as url,
+        pytest.raises(StorageUnavailable, match=rf"{url} refused 2 times what it has"),
+    ):
+        _open(url).get("k", if_match="etag")
+    with (
+        _server_that_answers(refused, whole) as url,
+        pytest.raises(ObjectChanged, match="has ETag etag, expected older"),
+    ):
+        _open(url).get("k", if_match="older")
 
 
 @pytest.mark.usefixtures("_some_keys")
