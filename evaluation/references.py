@@ -7,8 +7,9 @@ else and is passed over. An STM or RTTM file without a single line says of the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path, PurePath
 from typing import Final, TypeVar
 
@@ -23,6 +24,7 @@ from evaluation.formats import (
     serialise_rttm,
     serialise_stm,
 )
+from tasks.storage import Storage
 
 __all__ = [
     "Reference",
@@ -85,31 +87,52 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
     }
 
 
-def load_references(folder: Path) -> dict[str, Reference]:
+def load_references(place: Path | Storage) -> dict[str, Reference]:
     """Read all references of a folder (not of folders in it).
 
     Args:
-        folder: where the files lie.
+        place: a folder, or one in storage.
 
     Returns:
         call_id → reference, as `collect_references`.
 
     Raises:
-        ReferenceFileError: the folder holds no references, or one of them cannot be read.
+        ReferenceFileError: there are no references, or one of them cannot be read.
+        StorageUnavailable, StorageRefused: the store does not answer, or does not let one read.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES] if folder.is_dir() else []
-    references = collect_references((path.name, _read(path)) for path in paths)
+    files = _files_of(place) if isinstance(place, Path) else _objects_of(place)
+    references = collect_references((name, _text_of(name, content)) for name, content in files)
     if not references:
-        raise ReferenceFileError(str(folder), None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
+        where = str(place) if isinstance(place, Path) else place.uri
+        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
     return references
 
 
-def _read(path: Path) -> str:
-    """Read a text file, with or without a byte order mark."""
+def _files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in SUFFIXES:
+            try:
+                yield path.name, path.read_bytes()
+            except OSError as error:
+                raise _unreadable(path.name, error) from error
+
+
+def _objects_of(storage: Storage) -> Iterator[tuple[str, bytes]]:
+    for info in storage.list():
+        if "/" not in info.key and PurePath(info.key).suffix in SUFFIXES:
+            yield info.key, storage.get(info.key).data
+
+
+def _text_of(name: str, content: bytes) -> str:
+    """A text, with or without a byte order mark, with the line ends of any system."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReferenceFileError(path.name, None, f"cannot be read: {error}") from error
+        return TextIOWrapper(BytesIO(content), encoding="utf-8-sig").read()
+    except UnicodeDecodeError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> ReferenceFileError:
+    return ReferenceFileError(name, None, f"cannot be read: {error}")
 
 
 def _by_call(records: Iterable[RecordT], name: str) -> dict[str, tuple[RecordT, ...]]:

@@ -47,13 +47,18 @@ class Report:
             "normaliser": self.normaliser,
             "unreferenced": list(score.unreferenced),
             "untranscribed": list(score.untranscribed),
-            "total": {
-                "calls": len(score.calls),
-                **_counts(score.words, score.speakers, score.attribution, score.entities),
-            },
+            "total": self.totals(),
             "calls": {call.call_id: _call(call, spoken=spoken) for call in score.calls},
         }
         return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+    def totals(self) -> dict[str, Any]:
+        """The counts over all calls and their rates, in JSON's types: no call and no word is in them."""
+        score = self.score
+        return {
+            "calls": len(score.calls),
+            **_counts(score.words, score.speakers, score.attribution, score.entities),
+        }
 
     def to_markdown(self, *, spoken: bool = True) -> str:
         """Write the report as a Markdown section.
@@ -84,6 +89,19 @@ def report_table(report: Report) -> Table:
     table.add_section()
     table.add_row(*total, style="bold")
     return table
+
+
+def total_rows(report: Report) -> list[tuple[str, str]]:
+    """What was found over all calls, by name; no call and no word is in it."""
+    score = report.score
+    cells = zip(COLUMNS[1:], _rows(score)[-1][1:], strict=True)
+    return [
+        ("calls scored", str(len(score.calls))),
+        ("calls without a transcript", str(len(score.untranscribed))),
+        ("calls without a reference", str(len(score.unreferenced))),
+        *cells,
+        ("normaliser", report.normaliser),
+    ]
 
 
 def missed_line(report: Report) -> str:

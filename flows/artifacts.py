@@ -135,17 +135,27 @@ def ended(
         report: URI of what a backfill changed, or of another report; None where there is none.
     """
     what = f"{head.kind.capitalize()} {head.run_id} over {head.month}"
-    _written(
-        create_table_artifact,
-        table=[{"what": name, "number": value} for name, value in rows],
-        key=_key(head),
-        description=f"{what}; certificate: {certificate}",
-    )
+    _table(_key(head), f"{what}; certificate: {certificate}", rows)
     failures(head, errors)
     for name, uri in (("certificate", certificate), ("report", report)):
         if uri is not None:
             text = f"{what}: {name}"
             _written(create_link_artifact, link=uri, link_text=text, key=f"{_key(head)}-{name}", description=text)
+
+
+def evaluated(name: str, rows: Sequence[tuple[str, str]]) -> None:
+    """What came of an evaluation.
+
+    Args:
+        name: what was scored against what.
+        rows: counts and rates, by name.
+    """
+    _table("evaluate", name, rows)
+
+
+def _table(key: str, description: str, rows: Sequence[tuple[str, str]]) -> None:
+    table = [{"what": name, "number": value} for name, value in rows]
+    _written(create_table_artifact, table=table, key=key, description=description)
 
 
 def _key(head: RunHead) -> str:

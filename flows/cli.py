@@ -31,6 +31,7 @@ from flows.cli_common import (
     TranscriptsOption,
     console,
     errors,
+    folder_of,
     transcripts_of,
 )
 from flows.cli_metrics import metrics
@@ -173,7 +174,9 @@ def show(
 
 @app.command()
 def evaluate(
-    references: Annotated[Path, typer.Option(help="Folder with .stm, .rttm and .entities.json references.")],
+    references: Annotated[
+        str, typer.Option(help="Folder, or URI of one, with .stm, .rttm and .entities.json references.")
+    ],
     hypotheses: Annotated[
         Path | None, typer.Option(help="Folder with .stm files to score instead of the data set.", show_default=False)
     ] = None,
@@ -188,12 +191,13 @@ def evaluate(
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
     from evaluation.report import missed_line, report_table
-    from flows.evaluate import score_dataset, score_files
+    from evaluation.scoring import score_dataset, score_files
 
+    place = folder_of(config, references)
     if hypotheses is not None:
-        report = score_files(references, hypotheses, language)
+        report = score_files(place, hypotheses, language)
     else:
-        report = score_dataset(references, transcripts_of(config, transcripts), month, language)
+        report = score_dataset(place, transcripts_of(config, transcripts), month, language)
     console.print(report_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
     if json_file is not None:

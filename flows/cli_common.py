@@ -50,6 +50,13 @@ def transcripts_of(config: Path | None, uri: str | None) -> Storage:
     return open_storage(settings.transcripts.uri, settings.storage.options())
 
 
+def folder_of(config: Path | None, place: str) -> Path | Storage:
+    """A local folder, or one in storage where the command line gives a URI."""
+    from tasks.storage import open_storage
+
+    return open_storage(place, load_settings(config).storage.options()) if "://" in place else Path(place)
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a file that are not empty, without the mark that editors put before the first.
 

@@ -55,8 +55,8 @@ def run_demo(folder: Path, console: Console) -> None:
 def _show(folder: Path, endpoint_url: str, console: Console) -> None:
     # Imported here: everything that reads the environment must see the demo's.
     from evaluation.report import missed_line, report_table
+    from evaluation.scoring import score_dataset
     from flows.cli_runs import run_month
-    from flows.evaluate import score_dataset
     from tasks.bundle_sources import builder
     from tasks.bundles import pull_bundle
     from tasks.query import read_transcript, run_query

@@ -1,64 +1,70 @@
-"""Score transcripts against references: a data set, or files."""
+"""Score what a data set holds against references: the `evaluate` flow."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-from evaluation.hypotheses import HypothesisUtterance, group_rows
-from evaluation.references import Reference, load_references
-from evaluation.report import Report
-from evaluation.score import score_set
+from prefect import flow, get_run_logger
+
+from evaluation.formats import ReferenceFileError
+from evaluation.report import total_rows
+from evaluation.scoring import score_dataset
+from flows.artifacts import evaluated
+from flows.job import Overrides, open_transcripts
+from flows.observe import discreet
 from tasks.errors import SettingsError
-from tasks.query import read_utterances
-from tasks.storage import Storage
+from tasks.logs import configure_logs
+from tasks.settings import load_settings
+from tasks.storage import open_storage
 
 
-def score_dataset(references: Path, storage: Storage, month: str | None = None, language: str = "en") -> Report:
-    """Score the calls of a data set that a folder has references of.
+@flow(
+    name="evaluate",
+    description="Score the calls of the data set that references were made of: word errors, speakers, entities. What "
+    "comes of it is a table of this flow run; which calls are worse than others, `callscribe evaluate` tells.",
+    validate_parameters=True,
+    log_prints=False,
+)
+def evaluate(
+    references: str,
+    month: str | None = None,
+    language: str = "en",
+    transcripts: str | None = None,
+    overrides: Overrides | None = None,
+) -> dict[str, Any]:
+    """Score the calls of the data set that references were made of.
 
     Args:
-        references: the folder.
-        storage: the data set.
-        month: only this month, `YYYY-MM`; needed where a call_id is in several.
-        language: of the references; it chooses the normaliser, whatever language was recognised.
+        references: URI of the folder with .stm, .rttm and .entities.json files, such as `s3://references/2026`.
+        month: `YYYY-MM`, only this one; needed where a call_id is in several.
+        language: of the references (ISO 639-1), for the normaliser.
+        transcripts: URI of the data set; the setting `transcripts.uri` when left out.
+        overrides: settings by group and name that win over the environment and the settings file.
+
+    Returns:
+        counts and rates over all calls, as `total` in the JSON of `callscribe evaluate`.
 
     Raises:
-        SettingsError: the folder holds no references, or a call is in several months.
-        QueryError: the data set cannot be read.
+        ReferenceFileError: there are no references, or one of them cannot be read.
+        SettingsError: there is no data set, or a call is in several months of it.
     """
-    known = _references(references)
-    calls, rows = read_utterances(storage, sorted(known), month)
-    twice = sorted({call_id for call_id in calls if calls.count(call_id) > 1})
-    if twice:
-        message = f"{', '.join(twice)}: in several months of the data set; say which with --month"
+    settings = load_settings(overrides=overrides)
+    configure_logs(settings.logs)
+    place = transcripts or settings.transcripts.uri
+    if not place:
+        message = "transcripts.uri is not set"
         raise SettingsError(message)
-    spoken = group_rows(rows)
-    hypotheses = {call_id: spoken.get(call_id, ()) for call_id in calls}
-    return Report(f"{storage.uri} against {references.name}", score_set(known, hypotheses, language))
-
-
-def score_files(references: Path, hypotheses: Path, language: str = "en") -> Report:
-    """Score STM files, one call or many in each, against a folder of references.
-
-    A file without a line is a call in which nobody spoke: `NAME.stm`, or `NAME.wav.stm` as `callscribe transcribe`
-    names it.
-
-    Raises:
-        SettingsError: a folder holds nothing to score.
-    """
-    known = _references(references)
-    found = {
-        call_id if call_id in known or reference.lines else Path(call_id).stem: tuple(
-            HypothesisUtterance.from_stm(line) for line in reference.lines or ()
+    storage = open_transcripts(place, settings)
+    try:
+        with discreet():
+            report = score_dataset(open_storage(references, settings.storage.options()), storage, month, language)
+    except (ReferenceFileError, SettingsError) as error:
+        # Their messages name calls, and Prefect would keep them.
+        message = (
+            f"nothing was scored ({type(error).__name__}): `callscribe evaluate` with the same references says why"
         )
-        for call_id, reference in _references(hypotheses).items()
-    }
-    return Report(f"{hypotheses.name} against {references.name}", score_set(known, found, language))
-
-
-def _references(folder: Path) -> dict[str, Reference]:
-    found = load_references(folder)
-    if not found:
-        message = f"{folder} holds no .stm, .rttm or .entities.json file"
-        raise SettingsError(message)
-    return found
+        raise SettingsError(message) from None
+    rows = total_rows(report)
+    evaluated(report.name, rows)
+    get_run_logger().info("%s: %s", report.name, ", ".join(f"{what} {number}" for what, number in rows))
+    return report.totals()

@@ -330,6 +330,7 @@ def test_json_is_json(data_set: str, tmp_path: Path) -> None:
     references.mkdir()
     (references / "good.stm").write_text("good 1 agent 1.0 2.6 hello there and you\n")
     target = tmp_path / "report.json"
-    said = callscribe("evaluate", "--references", references, "--transcripts", data_set, "--json", target)
-    assert 0 == said.code, said.err
-    assert isinstance(json.loads(target.read_text()), dict)
+    for place in (str(references), references.as_uri()):
+        said = callscribe("evaluate", "--references", place, "--transcripts", data_set, "--json", target)
+        assert 0 == said.code, said.err
+        assert 1 == json.loads(target.read_text())["total"]["calls"]

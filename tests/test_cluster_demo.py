@@ -19,9 +19,9 @@ from cluster.stack import PrefectStack
 from cluster.templates import with_defaults
 from conftest import BUCKET
 
+from evaluation.scoring import score_dataset
 from flows.demo import SETS
 from flows.docs import ROOT
-from flows.evaluate import score_dataset
 from flows.s3_server import LocalS3Server
 from tasks.certificates import read_chain
 from tasks.dataset import DataSet
