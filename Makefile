@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 # Test files that run at a time, each in one process: many wait for servers or for children that are to die.
-WORKERS := -n 2 --dist loadfile
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # checkov pins many packages to older versions than ours.
 CHECKOV := .venv-checkov
 CHECKOV_LOCK := requirements-checkov.lock

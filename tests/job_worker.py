@@ -1,13 +1,12 @@
-"""A process that does a job, started by the tests: `python tests/job_worker.py FOLDER RUN_ID JOB DIES_AT`.
+"""A process that does a job, forked by the tests.
 
-FOLDER holds `archive`, `transcripts` and `models`. At its operation number DIES_AT on a store (0: never) the process
-kills itself, every other time before the operation and every other time after it. A call of `KILLER_S` kills it too.
+At its operation number `dies_at` on a store (0: never) the process kills itself, every other time before the operation
+and every other time after it. A call of `KILLER_S` kills it too.
 """
 
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,14 +74,17 @@ def die_at(number: int) -> None:
 
 
 def main(folder: Path, run_id: str, job: int, dies_at: int) -> None:
-    """Do the job, or die."""
+    """Do the job, or die.
+
+    Args:
+        folder: holds `archive`, `transcripts` and `models`.
+        run_id: the run.
+        job: its job.
+        dies_at: the operation.
+    """
     settings = settings_of(folder)
     storage = open_storage((folder / "transcripts").as_uri())
     head = read_head(storage, run_id)
     models = stand_in_models(folder / "models", DeadlyRecognizer())
     die_at(dies_at)
     run_job(DataSet(storage), head, job, models, settings, lambda _: None)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -1,4 +1,4 @@
-"""A process that does something to a small month, started by the tests: `python tests/month_worker.py JSON`.
+"""A process that does something to a small month, started by the tests: forked, or `python tests/month_worker.py JSON`.
 
 JSON is an `Order`. The process says `ready`, waits for a line where it is told to, works, and says `done` or the error
 that stopped it.
@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from forked import ForkedProcess
 from small_month import MONTH, SmallMonth, without_prefect
 from stand_ins import StandInRecognizer, stand_in_models
 
@@ -76,7 +77,12 @@ class SlowRecognizer(StandInRecognizer):
         return super().hear(call)
 
 
-def start(order: Order, *before: str) -> subprocess.Popen[str]:
+def start(order: Order) -> ForkedProcess:
+    """Start a process with an order."""
+    return ForkedProcess(main, order)
+
+
+def start_under(before: Sequence[str], order: Order) -> subprocess.Popen[str]:
     """Start a process with an order, by way of a command that runs another one."""
     command = [*before, sys.executable, __file__, json.dumps(asdict(order))]
     return subprocess.Popen(  # our own program
@@ -84,7 +90,7 @@ def start(order: Order, *before: str) -> subprocess.Popen[str]:
     )
 
 
-def end(process: subprocess.Popen[str], timeout_s: float = 120.0) -> list[str]:
+def end(process: ForkedProcess | subprocess.Popen[str], timeout_s: float = 120.0) -> list[str]:
     """Wait for a process; what it said. One that was neither killed nor came to its end is an error."""
     said, errors = process.communicate(timeout=timeout_s)
     assert process.returncode in {0, -signal.SIGKILL}, errors

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from month_worker import Order, end, start
+from month_worker import Order, end, start_under
 from small_month import CALLS, MONTH, Content, SmallMonth, assert_certified, bundles, content, fill, recognizer
 from stand_ins import StandInRecognizer
 
@@ -59,7 +59,7 @@ def _order(month: SmallMonth) -> Order:
 def test_calls_for_which_there_is_no_room(month: SmallMonth, tmp_path: Path) -> None:
     """They say which folder is full; more runs than a call has tries use up none, and with room all is done."""
     disk = _with_disk(tmp_path / "scratch", FEW_CALLS)
-    assert ["ready", "done"] == end(start(_order(month), *disk))
+    assert ["ready", "done"] == end(start_under(disk, _order(month)))
     full = [row for row in month.data.read_calls(MONTH) if row["error_code"] == "scratch_full"]
     assert full
     assert {1} == {row["attempt"] for row in full}
@@ -75,7 +75,7 @@ def test_a_disk_that_stays_small(month: SmallMonth, tmp_path: Path) -> None:
     left, runs = len(CALLS), 0
     while left and runs < MOST_RUNS:
         runs += 1
-        assert ["ready", "done"] == end(start(_order(month), *disk))
+        assert ["ready", "done"] == end(start_under(disk, _order(month)))
         before, rows = left, month.data.read_calls(MONTH)
         left = sum(row["error_code"] in TransientError.codes() for row in rows)
         assert left < before
@@ -85,7 +85,7 @@ def test_a_disk_that_stays_small(month: SmallMonth, tmp_path: Path) -> None:
 
 def test_no_room_for_the_list_of_the_month(month: SmallMonth, tmp_path: Path) -> None:
     """The run stops with a sentence that names the folder, and has planned nothing; the next one is a plain run."""
-    said = " ".join(end(start(_order(month), *_with_disk(tmp_path / "scratch", NOTHING))))
+    said = " ".join(end(start_under(_with_disk(tmp_path / "scratch", NOTHING), _order(month))))
     assert f"StorageRefused the scratch folder {tmp_path / 'scratch'} is full: make room there" in said
     assert [] == [info.key for info in month.storage.list("_runs/")]
     assert_certified(month, month.run())

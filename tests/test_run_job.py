@@ -3,12 +3,12 @@
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import job_worker
 import pytest
+from forked import ForkedProcess
 from job_worker import KILLER_S, settings_of
 from stand_ins import StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
@@ -26,7 +26,6 @@ from tasks.tables import from_parquet
 from tasks.verify import verify
 
 MONTH = "2026-10"
-WORKER = Path(__file__).with_name("job_worker.py")
 # What says when and how fast a call was done, and not what came of it.
 OF_THE_MOMENT = ("transcript_id", "transcript_sha256", "transcribed_at", "load_s", "vad_s", "recognize_s", "diarize_s")
 CALLS = 6
@@ -49,10 +48,10 @@ def _plan(folder: Path, lengths_s: list[float], shards: int = 3) -> RunHead:
 
 def _work(folder: Path, run_id: str, dies_at: int = 0) -> int:
     """Let a process do the job; what it ended with."""
-    command = [sys.executable, str(WORKER), str(folder), run_id, "1", str(dies_at)]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=120)  # our own program
-    assert done.returncode in {0, -signal.SIGKILL}, done.stderr.decode()
-    return done.returncode
+    process = ForkedProcess(job_worker.main, folder, run_id, 1, dies_at)
+    _, errors = process.communicate(timeout=120.0)
+    assert process.returncode in {0, -signal.SIGKILL}, errors
+    return int(process.returncode)
 
 
 def _transcripts(folder: Path) -> Storage:

@@ -82,8 +82,9 @@ class Served:
         }  # fmt: skip
         async with get_client() as client:
             flow = await client.create_flow(transcribe_job)
-            entrypoint = "tests/served_job.py:transcribe_job"
-            deployment = await client.create_deployment(flow, self.folder.name, path=str(ROOT), entrypoint=entrypoint)
+            # Prefect copies this folder for each process: not the whole checkout, which may hold 8 GB.
+            path, entrypoint = str(TESTS), "served_job.py:transcribe_job"
+            deployment = await client.create_deployment(flow, self.folder.name, path=path, entrypoint=entrypoint)
             run = await client.create_flow_run_from_deployment(deployment, parameters=parameters)
             await client.set_flow_run_state(run.id, Pending(), force=True)  # as the worker does
             return run.id
