@@ -16,6 +16,15 @@ BUCKET = "callscribe-tests"
 __all__ = ["BUCKET", "prefect_server", "prefect_server_on_postgres"]
 
 
+# Of all files it takes longest, and is not to be begun last.
+BEGUN_FIRST = "test_cluster_runs.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests into the order in which files are handed to processes (`WORKERS` in the Makefile)."""
+    items.sort(key=lambda item: item.path.name != BEGUN_FIRST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nobodys_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the AWS account, the proxies and the machine role of whoever runs the tests."""
