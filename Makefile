@@ -16,7 +16,7 @@ UV_COMPILE := $(UV_LOCK) pyproject.toml
 
 # pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
 define pip_install
-tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
+tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --no-compile --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
 	| awk -v tty="$$tty" '{ if (tty) { printf "\r\033[K  %.100s", $$0; fflush() } } END { if (tty) printf "\r\033[K" }' \
 	|| { grep -v '^WARNING' $(VENV)/pip.log | tail -n 20; exit 1; }
 endef
@@ -92,5 +92,5 @@ $(VENV)/.installed-dev: $(DEV_LOCK) $(VENV)/.installed
 $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(BIN)/python
 	@echo "installing checkov into $(CHECKOV)"
 	@$(BIN)/python -m venv $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CHECKOV_LOCK)
+	@$(CHECKOV)/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@

@@ -51,7 +51,9 @@ OF_RECOGNITION = (
 OF_SPEAKERS = ("diarization", "voice_bounds", "hand_over", "attribution", "stages")
 
 # … and those in docs/runs.md.
-OF_RUNS = ("month", "month_flow")
+OF_RUNS = ("month", "month_flow", "dispatching")
+# … and those in docs/one-machine.md.
+OF_ONE_MACHINE = ("devices",)
 # … and those in docs/data-set.md, beside the columns of the tables and of the view that is no table.
 OF_DATA_SET = ("phrase_search",)
 EXPLAINED: tuple[View, ...] = ("calls", "utterances", "changes", "runs")
@@ -79,6 +81,7 @@ def tables() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "recognition.md": _results(OF_RECOGNITION),
         ROOT / "docs" / "speakers.md": _results(OF_SPEAKERS),
         ROOT / "docs" / "runs.md": _results(OF_RUNS),
+        ROOT / "docs" / "one-machine.md": _results(OF_ONE_MACHINE),
         ROOT / "docs" / "operations.md": {"metrics": _markdown(("metric", "type", "labels", "meaning"), metric_rows())},
     }
 
