@@ -556,6 +556,7 @@ def test_a_month_that_is_taken_over_in_the_middle_of_a_job(world: World) -> None
     assert (2, 1) == (watcher.done_calls, len(DataSet(world.transcripts).read_calls(MONTH)))
 
 
+@pytest.mark.long
 def test_a_call_is_erased_by_a_flow(world: World) -> None:
     """Prefect gets the key of the list and no call_id; the call is not transcribed again."""
     for call_id in ("gone", "kept"):
@@ -572,6 +573,7 @@ def test_a_call_is_erased_by_a_flow(world: World) -> None:
         erase(request, "request 12", transcripts=world.transcripts.uri, overrides=world.overrides())
 
 
+@pytest.mark.long
 def test_calls_are_done_anew_by_a_flow(world: World) -> None:
     """By condition, or by a list in the data set; beside a run that holds the month; a dry run does nothing."""
     for number in range(4):

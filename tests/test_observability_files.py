@@ -174,6 +174,7 @@ def promtool() -> str:
     return found
 
 
+@pytest.mark.long
 def test_alerts_fire_when_they_should(promtool: str, tmp_path: Path) -> None:
     """Prometheus itself reads the rules, and fires each at the time at which it should, and at no other."""
     shutil.copy(RULES, tmp_path)

@@ -478,7 +478,9 @@ def test_real_words_lie_in_speech(alone: list[Recognition], calls: list[CallSpee
                 assert item.text == item.text.strip() != ""
 
 
-@pytest.mark.parametrize(("size", "workers"), [(1, 2), (3, 1), (8, 2)])
+@pytest.mark.parametrize(
+    ("size", "workers"), [(3, 1), *(pytest.param(*one, marks=pytest.mark.long) for one in ((1, 2), (8, 2)))]
+)
 def test_real_calls_do_not_depend_on_their_batches(
     models: Models, calls: list[CallSpeech], alone: list[Recognition], size: int, workers: int
 ) -> None:

@@ -67,6 +67,7 @@ def _wait_for_end(pid: int, patience_s: float = 10.0) -> bool:
     return not _is_running(pid)
 
 
+@pytest.mark.long
 def test_server_keeps_objects_and_keys_between_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second start on the same folder finds buckets and objects, with the same keys, and adds buckets."""
     with LocalS3Server(folder, buckets=["first"]) as server:
@@ -86,6 +87,7 @@ def test_keys_and_log_are_private(s3_server: LocalS3Server) -> None:
     assert s3_server.environment()["AWS_SECRET_ACCESS_KEY"] not in log.read_text()
 
 
+@pytest.mark.long
 def test_two_servers_live_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two servers share no port, and the keys of one do not open the other."""
     with LocalS3Server(folder / "a", buckets=["calls"]) as one, LocalS3Server(folder / "b", buckets=["calls"]) as other:
@@ -148,6 +150,7 @@ def test_server_that_cannot_start_shows_its_log(folder: Path) -> None:
         LocalS3Server(folder).start()
 
 
+@pytest.mark.long
 def test_taken_port_is_exchanged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another process takes a port after the look, the server starts at others."""
     with LocalS3Server(folder / "a", buckets=["calls"]) as first:

@@ -72,6 +72,7 @@ def test_statements_from_a_pipe(data_set: str) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_first_error_ends_a_pipe(data_set: str) -> None:
     """With its sentence and exit code 2; what comes after it is not executed."""
     said = piped(data_set, "SELECT 1 AS one;\nSELECT nope FROM calls;\nSELECT 2 AS two;\n")

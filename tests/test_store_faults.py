@@ -158,6 +158,7 @@ def test_an_outage_at_every_object(
     _hold(month, proxy, undisturbed[1])
 
 
+@pytest.mark.long
 def test_a_recording_that_is_not_answered_for(
     month: SmallMonth, proxy: FaultProxy, undisturbed: tuple[SmallMonth, Content]
 ) -> None:
@@ -185,6 +186,7 @@ def test_tries_and_time_outs_are_settings(proxy: FaultProxy, server: LocalS3Serv
     proxy.behave(nothing)
 
 
+@pytest.mark.long
 def test_a_seed_does_the_same_faults_again(month: SmallMonth, proxy: FaultProxy) -> None:
     """What is done to a request depends on nothing but the seed and the request, so that a failure is seen again."""
     for number in range(20):
