@@ -236,7 +236,8 @@ class S3Storage(Storage):
                     return consume(answer)
             except ObjectChanged as error:
                 # Busy stores refuse what they must not: only another version is a reason to give up.
-                self._require(key, _unquoted(request["IfMatch"]))
+                expected = request.get("IfMatch")
+                self._require(key, None if expected is None else _unquoted(expected))
                 if attempt >= self._options.max_attempts:
                     message = f"{self._place} refused {attempt} times what it has. {error}"
                     raise StorageUnavailable(message) from error
