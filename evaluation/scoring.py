@@ -27,6 +27,7 @@ def score_dataset(
     Raises:
         ReferenceFileError: the folder holds no references, or one of them cannot be read.
         SettingsError: a call is in several months.
+        StorageUnavailable, StorageRefused: a store does not answer, or does not let one read.
         QueryError: the data set cannot be read.
     """
     known = load_references(references)

@@ -31,9 +31,10 @@ from flows.cli_common import (
     TranscriptsOption,
     console,
     errors,
-    folder_of,
     transcripts_of,
+    writing,
 )
+from flows.cli_evaluation import evaluate
 from flows.cli_metrics import metrics
 from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
@@ -96,7 +97,7 @@ def transcribe(
     }
     settings = load_settings(config, overrides)
     calls = local_calls(files, call_id, settings)
-    with _writing(out):
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     failed = 0
     with errors.status("loading models"):
@@ -112,7 +113,7 @@ def transcribe(
                 errors.print(f"[red]failed[/] {escape(call.key)}: {row['error_code']}: {escape(row['error'])}")
                 continue
             content = render(rows, format_)
-            with _writing(target):
+            with writing(target):
                 target.write_bytes(content)
             note = "no speech" if row["outcome"] == "no_speech" else f"{len(rows.utterances)} utterances"
             errors.print(f"[green]{escape(str(target))}[/]  {row['duration_s']:.0f} s of audio, {note}")
@@ -172,38 +173,7 @@ def show(
     console.print(readable(utterances), markup=False, highlight=False, end="")
 
 
-@app.command()
-def evaluate(
-    references: Annotated[
-        str, typer.Option(help="Folder, or URI of one, with .stm, .rttm and .entities.json references.")
-    ],
-    hypotheses: Annotated[
-        Path | None, typer.Option(help="Folder with .stm files to score instead of the data set.", show_default=False)
-    ] = None,
-    transcripts: TranscriptsOption = None,
-    month: Annotated[str | None, typer.Option(help="Month of the data set, YYYY-MM; all when left out.")] = None,
-    language: Annotated[str, typer.Option(help="Language of the references (ISO 639-1), for the normaliser.")] = "en",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here too.")] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Score transcripts against references: WER, cpWER, entity accuracy.
-
-    Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
-    """
-    from evaluation.report import missed_line, report_table
-    from evaluation.scoring import score_dataset, score_files
-
-    place = folder_of(config, references)
-    if hypotheses is not None:
-        report = score_files(place, hypotheses, language)
-    else:
-        report = score_dataset(place, transcripts_of(config, transcripts), month, language)
-    console.print(report_table(report))
-    console.print(missed_line(report), markup=False, highlight=False)
-    if json_file is not None:
-        with _writing(json_file):
-            json_file.write_text(report.to_json(), encoding="utf-8")
-        errors.print(f"report written to {escape(str(json_file))}")
+app.command()(evaluate)
 
 
 @models_app.command("pull")
@@ -336,16 +306,6 @@ def _explained() -> Iterator[list[int]]:
     except CallscribeError as error:
         errors.print(f"[red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         exit_code.append(_exit_code(error))
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn a disk that refuses into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message) from error
 
 
 def _exit_code(error: CallscribeError) -> int:

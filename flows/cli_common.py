@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +57,20 @@ def folder_of(config: Path | None, place: str) -> Path | Storage:
     from tasks.storage import open_storage
 
     return open_storage(place, load_settings(config).storage.options()) if "://" in place else Path(place)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a disk that refuses into one sentence.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(message) from error
 
 
 def read_lines(path: Path) -> list[str]:

@@ -12,7 +12,8 @@ from evaluation.scoring import score_dataset
 from flows.artifacts import evaluated
 from flows.job import Overrides, open_transcripts
 from flows.observe import discreet
-from tasks.errors import SettingsError
+from tasks.errors import CallscribeError, SettingsError
+from tasks.inventory import check_month
 from tasks.logs import configure_logs
 from tasks.settings import load_settings
 from tasks.storage import open_storage
@@ -45,8 +46,9 @@ def evaluate(
         counts and rates over all calls, as `total` in the JSON of `callscribe evaluate`.
 
     Raises:
-        ReferenceFileError: there are no references, or one of them cannot be read.
-        SettingsError: there is no data set, or a call is in several months of it.
+        SettingsError: a setting or parameter is wrong, or the references and the data set do not go together.
+        StorageUnavailable, StorageRefused: a store does not answer, or does not let one read.
+        QueryError: the data set cannot be read.
     """
     settings = load_settings(overrides=overrides)
     configure_logs(settings.logs)
@@ -54,16 +56,18 @@ def evaluate(
     if not place:
         message = "transcripts.uri is not set"
         raise SettingsError(message)
+    if month is not None:
+        check_month(month)
     storage = open_transcripts(place, settings)
+    source = open_storage(references, settings.storage.options())
     try:
         with discreet():
-            report = score_dataset(open_storage(references, settings.storage.options()), storage, month, language)
-    except (ReferenceFileError, SettingsError) as error:
-        # Their messages name calls, and Prefect would keep them.
-        message = (
-            f"nothing was scored ({type(error).__name__}): `callscribe evaluate` with the same references says why"
-        )
-        raise SettingsError(message) from None
+            report = score_dataset(source, storage, month, language)
+    except CallscribeError as error:
+        # Messages name calls, and files that are named after calls, and Prefect would keep them.
+        told = f"nothing was scored ({type(error).__name__}): `callscribe evaluate` with the same references says why"
+        kind = SettingsError if isinstance(error, ReferenceFileError) else type(error)
+        raise kind(told) from None
     rows = total_rows(report)
     evaluated(report.name, rows)
     get_run_logger().info("%s: %s", report.name, ", ".join(f"{what} {number}" for what, number in rows))

@@ -2,7 +2,7 @@
 
 What is done to a request follows from a seed, the request's method and key, and how manieth of its kind it is, so that
 a failure is seen again under the same seed, in whatever order threads send their requests. What is random in a key (the
-run_id, digests, probes) does not count.
+run_id, digests, probes, the folders of the tests) does not count.
 """
 
 import hashlib

@@ -36,7 +36,9 @@ def _arrived(passed: Any) -> _Descriptor:  # noqa: ANN401  # multiprocessing doe
 
 
 class ForkedProcess:
-    """A function that runs in a process of its own, as `subprocess.Popen` runs a program: its streams are pipes.
+    """A function that runs in a process of its own, as `subprocess.Popen` runs a program.
+
+    stdin and stdout are pipes. Nobody reads stdout while it works, so that it may say a few lines (64 KiB) and no more.
 
     Args:
         target: a function of a module on `PRELOADED`.

@@ -84,6 +84,8 @@ def test_what_cannot_be_scored_names_no_call(
     """Prefect keeps the message, so it says no more than whom to ask; `callscribe evaluate` says the rest."""
     with pytest.raises(SettingsError, match=r"transcripts\.uri is not set"):
         evaluate.fn(references.uri)
+    with pytest.raises(SettingsError, match="month must be YYYY-MM"):
+        evaluate.fn(references.uri, "2026-1", transcripts=data.storage.uri)
     references.put("broken.stm", f"{CALL_ID} 1 A 0".encode())
     with pytest.raises(SettingsError, match=r"nothing was scored \(ReferenceFileError\)") as caught:
         evaluate.fn(references.uri, transcripts=data.storage.uri)

@@ -31,6 +31,7 @@ from evaluation.benchmarks.publish import publish
 from tasks.devices import usable_cores
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
+from tasks.settings import prepare_environment
 from tasks.storage import Storage, open_storage
 
 RUN = "20261102T020000000Z-abcdef"
@@ -132,6 +133,7 @@ def main(
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Count the requests of a run's parent to Prefect's API."""
+    prepare_environment()  # before Prefect is imported: its server would else send telemetry
     from prefect.testing.utilities import prefect_test_harness
 
     with TemporaryDirectory() as folder, prefect_test_harness(240):
