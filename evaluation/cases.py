@@ -6,7 +6,8 @@ A set is a folder, or a prefix in storage, that holds recordings, references and
      "language": "en", "tags": ["noisy", "domain terms"],
      "entities": [{"type": "amount", "text": "one hundred forty two dollars", "start": 31.5}]}
 
-(on one line). Only `call_id` is needed beside `audio`; `Case` says what each field means. Paths are relative to the set.
+(on one line). Only `call_id` is needed beside `audio`; `Case` says what each field means. Paths are relative to the
+set.
 """
 
 from __future__ import annotations

@@ -65,7 +65,14 @@ def scored_words(reference: Sequence[str], utterances: Sequence[Sequence[Word]],
         Probability and whether it is right, of every word in order; words that the normaliser leaves nothing of
         (fillers, punctuation) are left out.
     """
-    pairs: list[Pair] = []
+    return [pair for pairs in scored_utterances(reference, utterances, language) for pair in pairs]
+
+
+def scored_utterances(
+    reference: Sequence[str], utterances: Sequence[Sequence[Word]], language: str = "en"
+) -> list[list[Pair]]:
+    """The same as `scored_words`, utterance by utterance."""
+    scored: list[list[Pair]] = []
     texts = [[_BETWEEN_DIGITS.sub("", word.text) for word in words] for words in utterances]
     tokens = [word_tokens(words, language) for words in texts]
     right = iter(_right_tokens(reference, [token for found in tokens for token, _ in found]))
@@ -74,8 +81,8 @@ def scored_words(reference: Sequence[str], utterances: Sequence[Sequence[Word]],
         for _, owners in found:
             fits = next(right)
             judged |= {owner: fits and judged.get(owner, True) for owner in owners}
-        pairs += [(word.probability, judged[index]) for index, word in enumerate(words) if index in judged]
-    return pairs
+        scored.append([(word.probability, judged[index]) for index, word in enumerate(words) if index in judged])
+    return scored
 
 
 def word_tokens(words: Sequence[str], language: str = "en") -> list[Token]:
@@ -92,6 +99,9 @@ def word_tokens(words: Sequence[str], language: str = "en") -> list[Token]:
         The tokens of the whole text, in order.
     """
     whole = _tokens(words, language)
+    alone = [(token, (index,)) for index, word in enumerate(words) for token in _tokens([word], language)]
+    if [token for token, _ in alone] == whole:  # nearly always, and much faster
+        return alone
     cuts = [(0, 0)]
     for index in range(1, len(words)):
         before = _tokens(words[:index], language)

@@ -4,7 +4,8 @@ STM (NIST): one line per utterance, `call_id channel speaker start end [<label>]
 comment. RTTM (NIST): `SPEAKER call_id channel start duration <NA> <NA> speaker <NA> <NA>`; other kinds of line are
 passed over. Channels are 1-based in both and stay as written here, unlike everywhere else in callscribe. Entities:
 JSON, `{"call_id": "...", "entities": [{"type": "amount", "text": "$142.50", "speaker": "agent", "start": 1.5, "end":
-4.0}]}`, where speaker, start and end may be missing.
+4.0}]}`, where speaker, start and end may be missing. SegLST (meeteval): JSON, a list of `{"session_id": "...", "speaker":
+"agent", "start_time": 1.5, "end_time": 4.0, "words": "..."}`; its session is the call, and it has no channels.
 
 What NIST's format allows beyond plain words (alternatives in braces, segments to be ignored) is refused: scored as
 words it would give a false rate.
@@ -104,17 +105,35 @@ def parse_entities(text: str, source: str = "entities") -> tuple[str, tuple[Refe
     Raises:
         ReferenceFileError: the text is no JSON, or the entities are malformed.
     """
+    content = _json(text, source)
+    if not isinstance(content, dict) or "entities" not in content:
+        return None
     try:
-        content = json.loads(text)
-        if not isinstance(content, dict) or "entities" not in content:
-            return None
         return str(content["call_id"]), tuple(_entity(entity) for entity in content["entities"])
-    except json.JSONDecodeError as error:
-        raise ReferenceFileError(source, error.lineno, f"no JSON: {error.msg}") from error
     except KeyError as error:
         raise ReferenceFileError(source, None, f"{error} is missing") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ReferenceFileError(source, None, f"malformed entities: {error}") from error
+
+
+def parse_seglst(text: str, source: str = "SegLST") -> tuple[StmLine, ...] | None:
+    """Parse a SegLST file into lines, all of them on channel 1; None when the file is no list of segments.
+
+    Raises:
+        ReferenceFileError: the text is no JSON, or a segment is malformed; the segment is named by its number.
+    """
+    content = _json(text, source)
+    if not isinstance(content, list):
+        return None
+    lines = []
+    for number, segment in enumerate(content, start=1):
+        try:
+            lines.append(_segment(segment))
+        except KeyError as error:
+            raise ReferenceFileError(source, None, f"segment {number}: {error} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise ReferenceFileError(source, None, f"segment {number}: {error}") from error
+    return tuple(lines)
 
 
 def serialise_stm(lines: Iterable[StmLine]) -> str:
@@ -162,6 +181,23 @@ def _parse_lines(text: str, source: str, parse: Callable[[str], RecordT | None])
         if record is not None:
             records.append(record)
     return tuple(records)
+
+
+def _json(text: str, source: str) -> Any:  # noqa: ANN401  # what JSON may hold
+    try:
+        return json.loads(text.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise ReferenceFileError(source, error.lineno, f"no JSON: {error.msg}") from error
+
+
+def _segment(segment: Mapping[str, Any]) -> StmLine:
+    """Parse one segment of SegLST."""
+    if not isinstance(segment, dict):
+        raise TypeError("it is no JSON object")
+    start, end = _seconds(segment["start_time"]), _seconds(segment["end_time"])
+    if end < start:
+        raise ValueError(f"it ends ({end:g}) before it starts ({start:g})")
+    return StmLine(str(segment["session_id"]), 1, str(segment["speaker"]), start, end, str(segment["words"]))
 
 
 def _stm_line(line: str) -> StmLine:

@@ -21,7 +21,7 @@ Upstream is left alone, so that figures compare with other people's. What that m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Final
 
@@ -31,6 +31,7 @@ NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (Englis
 """Which normaliser made the counts, with its version."""
 
 
+@lru_cache(maxsize=65_536)  # every measure normalises the same texts
 def normalise(text: str, language: str = "en") -> str:
     """Bring a raw text to the form in which it is compared.
 
@@ -41,7 +42,8 @@ def normalise(text: str, language: str = "en") -> str:
     Returns:
         Lower-case words with one space between them; empty when nothing is left.
     """
-    return " ".join(_normaliser(language.lower().partition("-")[0])(text).split())
+    # Upstream lowers first and takes Unicode's compatible characters then, some of which are capitals ("ϒ").
+    return " ".join(_normaliser(language.lower().partition("-")[0])(text).lower().split())
 
 
 def normalised_words(texts: Iterable[str], language: str = "en") -> list[str]:

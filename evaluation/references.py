@@ -1,8 +1,10 @@
 """References: what is known for certain of each call, put together from the files of a folder.
 
-A set of references is a folder of STM, RTTM and entity files (`evaluation.formats` says how they look); which call a
-line is about stands in the line, so that a file may hold one call or many. A JSON file without `entities` is something
-else and is passed over. An STM or RTTM file without a single line says of the call of its name that nobody spoke.
+A set of references is a folder of STM, SegLST, RTTM and entity files (`evaluation.formats` says how they look); which
+call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither SegLST
+nor has `entities` is something else and is passed over. An STM or RTTM file without a single line says of the call of
+its name that nobody spoke. Plain text is a reference only where a case of a set names it
+(`evaluation.evaluation_set`): elsewhere it may be a note.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from evaluation.formats import (
     StmLine,
     parse_entities,
     parse_rttm,
+    parse_seglst,
     parse_stm,
     serialise_rttm,
     serialise_stm,
@@ -36,6 +39,7 @@ __all__ = [
     "load_references",
     "parse_entities",
     "parse_rttm",
+    "parse_seglst",
     "parse_stm",
     "serialise_rttm",
     "serialise_stm",
@@ -50,12 +54,16 @@ FoundT = TypeVar("FoundT")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """All that is known for certain of one call; None where there is no such file, empty where nobody spoke."""
+    """All that is known for certain of one call; None where there is no such file, empty where nobody spoke.
+
+    `text` is what was said, where nothing is known of who said it and when: there are no `lines` then.
+    """
 
     call_id: str
     lines: tuple[StmLine, ...] | None = None
     turns: tuple[RttmTurn, ...] | None = None
     entities: tuple[ReferenceEntity, ...] | None = None
+    text: str | None = None
 
 
 def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
@@ -81,6 +89,8 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             _add(turns, _by_call(parse_rttm(content, name), name), name)
         elif suffix == ".json" and (found := parse_entities(content, name)) is not None:
             _add(entities, dict([found]), name)
+        elif suffix == ".json" and (segments := parse_seglst(content, name)) is not None:
+            _add(lines, _by_call(segments, name), name)
     return {
         call_id: Reference(call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id))
         for call_id in sorted({*lines, *turns, *entities})
@@ -101,7 +111,7 @@ def load_references(place: Path | Storage) -> dict[str, Reference]:
         StorageUnavailable, StorageRefused: the store does not answer, or does not let one read.
     """
     files = _files_of(place) if isinstance(place, Path) else _objects_of(place)
-    references = collect_references((name, _text_of(name, content)) for name, content in files)
+    references = collect_references((name, text_of(name, content)) for name, content in files)
     if not references:
         where = str(place) if isinstance(place, Path) else place.uri
         raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
@@ -123,7 +133,7 @@ def _objects_of(storage: Storage) -> Iterator[tuple[str, bytes]]:
             yield info.key, storage.get(info.key).data
 
 
-def _text_of(name: str, content: bytes) -> str:
+def text_of(name: str, content: bytes) -> str:
     """A text, with or without a byte order mark, with the line ends of any system."""
     try:
         return TextIOWrapper(BytesIO(content), encoding="utf-8-sig").read()
@@ -140,7 +150,9 @@ def _by_call(records: Iterable[RecordT], name: str) -> dict[str, tuple[RecordT, 
     calls: dict[str, list[RecordT]] = {}
     for record in records:
         calls.setdefault(record.call_id, []).append(record)
-    return {call_id: tuple(found) for call_id, found in calls.items()} or {PurePath(name).stem: ()}
+    return {call_id: tuple(found) for call_id, found in calls.items()} or {
+        PurePath(name).stem.removesuffix(".seglst"): ()
+    }
 
 
 def _add(known: dict[str, FoundT], new: dict[str, FoundT], name: str) -> None:

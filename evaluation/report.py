@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from evaluation.entities import EntityMiss, EntityScore
+from evaluation.figures import Figure, SliceFigures, figures_of, slices_of_set
+from evaluation.measures import Unit
 from evaluation.normalise import NORMALISER
 from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.score import CallScore, SetScore
@@ -26,11 +28,21 @@ COLUMNS: Final = ("call", "words", "WER %", "sub", "del", "ins", "cpWER %", "WDE
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A scored set under a name, with the normaliser that made its counts."""
+    """A scored set under a name, with the normaliser that made its counts.
+
+    `figures` and `slices` are the measures with their intervals (`with_figures`); empty where nobody asked for them.
+    """
 
     name: str
     score: SetScore
     normaliser: str = NORMALISER
+    figures: tuple[Figure, ...] = ()
+    slices: tuple[SliceFigures, ...] = ()
+
+    def with_figures(self) -> Report:
+        """The same report with every measure, its interval, and the slices of the set."""
+        calls = self.score.calls
+        return replace(self, figures=figures_of(calls), slices=slices_of_set(calls))
 
     def to_json(self, *, spoken: bool = True) -> str:
         """Write the report as JSON: sorted keys, rates rounded to 6 digits, the same text for the same scores.
@@ -48,6 +60,8 @@ class Report:
             "unreferenced": list(score.unreferenced),
             "untranscribed": list(score.untranscribed),
             "total": self.totals(),
+            **({"figures": _figures(self.figures)} if self.figures else {}),
+            **({"slices": [_slice(one) for one in self.slices]} if self.slices else {}),
             "calls": {call.call_id: _call(call, spoken=spoken) for call in score.calls},
         }
         return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
@@ -155,9 +169,87 @@ def _notes(score: SetScore) -> Iterable[str]:
         yield f"No reference, not scored: {', '.join(score.unreferenced)}."
 
 
+def figures_table(report: Report) -> Table:
+    """Draw the figures for the terminal: each measure, its interval, and of how many calls."""
+    from rich.table import Table
+
+    table = Table(title="all measures, with the bounds between which each lies with a confidence of 95 %")
+    table.add_column("measure")
+    for column in ("value", "from", "to", "calls"):
+        table.add_column(column, justify="right")
+    for figure in report.figures:
+        bounds = figure.interval
+        low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
+        values = (written(value, figure.measure.unit) for value in (figure.value, low, high))
+        table.add_row(figure.measure.title, *values, str(figure.calls))
+    return table
+
+
+def slices_table(report: Report) -> Table:
+    """Draw the slices for the terminal: where the set is better or worse than as a whole."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    measures = [figure.measure for figure in report.slices[0].figures]
+    shown = [at for at in range(len(measures)) if any(one.figures[at].value is not None for one in report.slices)]
+    table = Table(title="slice by slice")
+    for column in ("slice", "of"):
+        table.add_column(column)
+    for column in ("calls", "words", *(f"{measures[at].title} {measures[at].unit.strip('x')}".strip() for at in shown)):
+        table.add_column(column, justify="right")
+    last = None
+    for one in report.slices:
+        if last not in {None, one.dimension}:
+            table.add_section()
+        figures = [one.figures[at] for at in shown]
+        cells = (written(figure.value, figure.measure.unit, named=False) for figure in figures)
+        table.add_row(escape(one.value), one.dimension, str(one.calls), str(one.words), *cells)
+        last = one.dimension
+    return table
+
+
+def written(value: float | None, unit: Unit, *, named: bool = True) -> str:
+    """Write a figure in its unit: shares as percentages, `-` where it is undefined.
+
+    >>> written(0.0912, "%"), written(3.25, "per hour"), written(None, "%"), written(0.5, "%", named=False)
+    ('9.1 %', '3.2 per hour', '-', '50.0')
+    """
+    if value is None:
+        return "-"
+    number = percent(value) if unit == "%" else f"{value:.1f}" if unit else f"{value:.2f}"
+    return f"{number} {unit}" if named and unit else number
+
+
 def _miss(miss: EntityMiss) -> str:
     """Name one missed entity."""
     return f'{miss.type} "{miss.text}"'
+
+
+def _figures(figures: Iterable[Figure]) -> dict[str, Any]:
+    """Put figures into JSON's types, by the key of their measure."""
+    return {
+        figure.measure.key: {
+            "title": figure.measure.title,
+            "unit": figure.measure.unit,
+            "better": figure.measure.better,
+            "value": _rounded(figure.value),
+            "low": _rounded(figure.interval.low if figure.interval else None),
+            "high": _rounded(figure.interval.high if figure.interval else None),
+            "calls": figure.calls,
+        }
+        for figure in figures
+    }
+
+
+def _slice(one: SliceFigures) -> dict[str, Any]:
+    """Put the figures of a slice into JSON's types."""
+    return {
+        "dimension": one.dimension,
+        "value": one.value,
+        "calls": one.calls,
+        "words": one.words,
+        "figures": _figures(one.figures),
+    }
 
 
 def _call(call: CallScore, *, spoken: bool) -> dict[str, Any]:

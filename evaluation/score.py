@@ -1,16 +1,22 @@
-"""The score of a call and of a set: WER, cpWER, WDER and entity accuracy, as counts."""
+"""The score of a call and of a set as counts: words, characters, speakers, entities, silence, word probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from evaluation.confidence import scored_utterances
 from evaluation.entities import EntityScore, entity_score
-from evaluation.hypotheses import HypothesisUtterance
+from evaluation.formats import StmLine
+from evaluation.hypotheses import HypothesisUtterance, in_order
+from evaluation.normalise import normalised_words
 from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.references import Reference
+from evaluation.silence import SilenceCounts, silence_counts
+from evaluation.slices import CallFacts
 from evaluation.speakers import SpeakerErrors, attribution_counts, speaker_errors
-from evaluation.wer import word_errors
+from evaluation.trust import TrustCounts
+from evaluation.wer import character_errors, raw_word_errors, word_errors
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
 
@@ -19,9 +25,10 @@ __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_
 class CallScore:
     """How one call compares with its reference.
 
-    `speakers.counts` is cpWER, `attribution` WDER. Without an STM reference all word counts are zero and their rates
-    None; without an entity file the entities are. `transcribed` is False when there was nothing to compare with the
-    reference.
+    `words` and `characters` are normalised, `raw` words as they are written. `speakers.counts` is cpWER, `attribution`
+    WDER. `silence` needs times and the length of the recording, `trust` word probabilities. What the reference or the
+    hypothesis does not have is counted as zero, so that its rates are None. `transcribed` is False when there was
+    nothing to compare with the reference.
     """
 
     call_id: str
@@ -30,6 +37,11 @@ class CallScore:
     attribution: AttributionCounts
     entities: EntityScore
     transcribed: bool = True
+    raw: ErrorCounts = ErrorCounts(0)
+    characters: ErrorCounts = ErrorCounts(0)
+    silence: SilenceCounts = SilenceCounts(0.0)
+    trust: TrustCounts = field(default_factory=TrustCounts.zero)
+    facts: CallFacts = CallFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,10 @@ class SetScore:
 
 
 def score_call(
-    reference: Reference, hypothesis: Iterable[HypothesisUtterance] | None, language: str = "en"
+    reference: Reference,
+    hypothesis: Iterable[HypothesisUtterance] | None,
+    language: str = "en",
+    facts: CallFacts | None = None,
 ) -> CallScore:
     """Compare one call with its reference.
 
@@ -77,21 +92,47 @@ def score_call(
         reference: what was said.
         hypothesis: what was recognised; None when the call has no transcript, which counts as nothing recognised.
         language: of the normaliser.
+        facts: what else is known of the call.
 
     Returns:
         All counts of the call.
     """
     utterances = tuple(hypothesis or ())
+    known = facts or CallFacts()
     lines = reference.lines
     speakers = SpeakerErrors.zero() if lines is None else speaker_errors(lines, utterances, language)
+    said = _said(reference)
+    timed = lines is not None and known.duration_s is not None
     return CallScore(
         reference.call_id,
-        words=ErrorCounts.zero() if lines is None else word_errors(lines, utterances, language),
+        words=ErrorCounts.zero() if said is None else word_errors(said, utterances, language),
         speakers=speakers,
         attribution=attribution_counts(lines or (), utterances, speakers.assignment, language),
         entities=entity_score(reference.entities or (), utterances, language),
         transcribed=hypothesis is not None,
+        raw=ErrorCounts.zero() if said is None else raw_word_errors(said, utterances),
+        characters=ErrorCounts.zero() if said is None else character_errors(said, utterances, language),
+        silence=silence_counts(lines or (), reference.turns, utterances, known.duration_s or 0.0, language)
+        if timed
+        else SilenceCounts.zero(),
+        trust=TrustCounts.zero() if said is None else _trust(said, utterances, language),
+        facts=known,
     )
+
+
+def _said(reference: Reference) -> tuple[StmLine, ...] | None:
+    """What was said, for measures that look at words alone; None where that is not known."""
+    if reference.lines is None and reference.text is not None:
+        return (StmLine(reference.call_id, 1, "", 0.0, 0.0, reference.text),)
+    return reference.lines
+
+
+def _trust(said: Sequence[StmLine], utterances: Iterable[HypothesisUtterance], language: str) -> TrustCounts:
+    """Right and wrong words by their probability; utterances without word times have none."""
+    timed = [one for one in in_order(utterances) if one.words]
+    reference = normalised_words((line.text for line in in_order(said)), language)
+    words = scored_utterances(reference, [one.words for one in timed], language)
+    return TrustCounts.of((one.end - one.start, pairs) for one, pairs in zip(timed, words, strict=True))
 
 
 def score_set(
@@ -99,6 +140,7 @@ def score_set(
     hypotheses: Mapping[str, Sequence[HypothesisUtterance]],
     language: str = "en",
     languages: Mapping[str, str] | None = None,
+    facts: Mapping[str, CallFacts] | None = None,
 ) -> SetScore:
     """Compare a set of calls with their references.
 
@@ -110,14 +152,15 @@ def score_set(
         hypotheses: call_id → what was recognised; an empty sequence where nothing was.
         language: of the normaliser, for all calls that `languages` does not name.
         languages: call_id → language.
+        facts: call_id → what else is known of the call.
 
     Returns:
         The scores, ordered by call_id.
     """
-    spoken = languages or {}
+    spoken, known = languages or {}, facts or {}
     return SetScore(
         calls=tuple(
-            score_call(reference, hypotheses.get(call_id), spoken.get(call_id, language))
+            score_call(reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id))
             for call_id, reference in sorted(references.items())
         ),
         unreferenced=tuple(sorted(hypotheses.keys() - references.keys())),

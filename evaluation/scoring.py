@@ -1,16 +1,60 @@
-"""Score transcripts against references: a data set, or files."""
+"""Score transcripts against references: an evaluation set, a data set, or files."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from evaluation.evaluation_set import EvaluationSet, SetCase
+from evaluation.formats import RttmTurn, StmLine
 from evaluation.hypotheses import HypothesisUtterance, group_rows
 from evaluation.references import load_references
 from evaluation.report import Report
 from evaluation.score import score_set
+from evaluation.set_transcripts import CaseTranscript
+from evaluation.slices import CallFacts
 from tasks.errors import SettingsError
 from tasks.query import read_utterances
+from tasks.records import Turn
+from tasks.regions import by_speaker, merge, together
 from tasks.storage import Storage
+
+STAGES = ("load_s", "vad_s", "recognize_s", "diarize_s")
+"""Columns of `calls` that say what a call took, in seconds."""
+
+
+def score_evaluation_set(known: EvaluationSet, transcripts: Mapping[str, CaseTranscript]) -> Report:
+    """Score the transcripts of a set, with every measure and slice.
+
+    Args:
+        known: the set.
+        transcripts: call_id → transcript; a case without one counts with all its words deleted.
+    """
+    return _report_of_set(
+        f"{known.name}: {len(known.cases)} cases",
+        known.cases,
+        {call_id: made.spoken for call_id, made in transcripts.items() if not made.failed},
+        {call_id: made.call for call_id, made in transcripts.items()},
+    )
+
+
+def score_dataset_by_set(known: EvaluationSet, storage: Storage, month: str | None = None) -> Report:
+    """Score what a data set holds of the calls of a set: how good a month is, where the set was drawn from it.
+
+    Args:
+        known: the set; its call_ids are those of the data set.
+        storage: the data set.
+        month: only this month, `YYYY-MM`; needed where a call_id is in several.
+
+    Raises:
+        SettingsError: a call is in several months.
+        StorageUnavailable, StorageRefused: a store does not answer, or does not let one read.
+        QueryError: the data set cannot be read.
+    """
+    calls, spoken = _heard(storage, [one.case.call_id for one in known.cases], month)
+    return _report_of_set(f"{storage.uri} against {known.name}", known.cases, spoken, calls)
 
 
 def score_dataset(
@@ -31,13 +75,7 @@ def score_dataset(
         QueryError: the data set cannot be read.
     """
     known = load_references(references)
-    calls, rows = read_utterances(storage, sorted(known), month)
-    twice = sorted({call_id for call_id in calls if calls.count(call_id) > 1})
-    if twice:
-        message = f"{', '.join(twice)}: in several months of the data set; say which with --month"
-        raise SettingsError(message)
-    spoken = group_rows(rows)
-    hypotheses = {call_id: spoken.get(call_id, ()) for call_id in calls}
+    _, hypotheses = _heard(storage, sorted(known), month)
     return Report(f"{storage.uri} against {_name(references)}", score_set(known, hypotheses, language))
 
 
@@ -58,6 +96,65 @@ def score_files(references: Path | Storage, hypotheses: Path, language: str = "e
         for call_id, reference in load_references(hypotheses).items()
     }
     return Report(f"{hypotheses.name} against {_name(references)}", score_set(known, found, language))
+
+
+def _heard(
+    storage: Storage, call_ids: list[str], month: str | None
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, tuple[HypothesisUtterance, ...]]]:
+    """The rows and the utterances of the calls that a data set has of those."""
+    calls, rows = read_utterances(storage, call_ids, month)
+    counts = Counter(str(call["call_id"]) for call in calls)
+    twice = sorted(call_id for call_id, count in counts.items() if count > 1)
+    if twice:
+        message = f"{', '.join(twice)}: in several months of the data set; say which with --month"
+        raise SettingsError(message)
+    spoken = group_rows(rows)
+    found = {str(call["call_id"]): call for call in calls}
+    return found, {call_id: spoken.get(call_id, ()) for call_id in found}
+
+
+def _report_of_set(
+    name: str,
+    cases: Iterable[SetCase],
+    spoken: Mapping[str, tuple[HypothesisUtterance, ...]],
+    calls: Mapping[str, Mapping[str, Any]],
+) -> Report:
+    """The report of cases with their facts."""
+    chosen = list(cases)
+    score = score_set(
+        {one.case.call_id: one.reference for one in chosen},
+        spoken,
+        languages={one.case.call_id: one.case.language for one in chosen},
+        facts={one.case.call_id: _facts(one, calls.get(one.case.call_id, {})) for one in chosen},
+    )
+    return Report(name, score).with_figures()
+
+
+def _facts(one: SetCase, call: Mapping[str, Any]) -> CallFacts:
+    """What the set and the row of a call say of it."""
+    case, reference = one.case, one.reference
+    work_s = sum(call.get(stage) or 0.0 for stage in STAGES)
+    return CallFacts(
+        tags=case.tags,
+        language=case.language.partition("-")[0],
+        codec=call.get("codec"),
+        channel_layout=call.get("channel_layout"),
+        snr_db=call.get("snr_db"),
+        overlap=overlap_of(reference.turns or reference.lines or ()),
+        duration_s=call.get("duration_s"),
+        work_s=work_s or None,
+        stratum=case.stratum,
+        weight=case.weight,
+        group=one.group,
+    )
+
+
+def overlap_of(spoken: Iterable[RttmTurn | StmLine]) -> float | None:
+    """The share of the time of speech in which several people speak, 0 to 1; None where nobody does."""
+    turns = [Turn(one.start, one.end, one.speaker) for one in spoken if one.end > one.start]
+    speech = merge(region for regions in by_speaker(turns).values() for region in regions)
+    length_s = sum(region.end - region.start for region in speech)
+    return sum(region.end - region.start for region in together(turns)) / length_s if length_s else None
 
 
 def _name(references: Path | Storage) -> str:

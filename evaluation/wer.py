@@ -1,4 +1,4 @@
-"""Word error rate: the least substitutions, deletions and insertions that turn the reference into the hypothesis.
+"""Word and character error rate: the least substitutions, deletions and insertions that turn one text into another.
 
 The words of all speakers stand in order of the start of what they belong to, so that WER does not look at speakers.
 Where people talk at the same time that order is arbitrary and WER counts it as errors; `evaluation.speakers` does not.
@@ -28,6 +28,43 @@ def word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], langu
         normalised_words((line.text for line in in_order(reference)), language),
         normalised_words((utterance.text for utterance in in_order(hypothesis)), language),
     )
+
+
+def raw_word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken]) -> ErrorCounts:
+    """Count the word errors of one call as it is written: case, punctuation and spelling of numbers count.
+
+    Args:
+        reference: what was said, in any order.
+        hypothesis: what was recognised, in any order.
+
+    Returns:
+        Counts over what stands between white space.
+    """
+    return count_errors(
+        [word for line in in_order(reference) for word in line.text.split()],
+        [word for utterance in in_order(hypothesis) for word in utterance.text.split()],
+    )
+
+
+def character_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> ErrorCounts:
+    """Count the character errors of one call; the space between two words is a character.
+
+    Args:
+        reference: what was said, raw text, in any order.
+        hypothesis: what was recognised, raw text, in any order.
+        language: of the normaliser.
+
+    Returns:
+        Counts over the characters of the normalised words; `reference_words` are characters.
+    """
+    said = " ".join(normalised_words((line.text for line in in_order(reference)), language))
+    heard = " ".join(normalised_words((utterance.text for utterance in in_order(hypothesis)), language))
+    if not said or not heard:
+        return ErrorCounts(len(said), deletions=len(said), insertions=len(heard))
+    import jiwer
+
+    aligned = jiwer.process_characters(said, heard)
+    return ErrorCounts(len(said), aligned.substitutions, aligned.deletions, aligned.insertions)
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.errors import ObjectVanished, SettingsError
 from tasks.fingerprint import fingerprint, recognizer_mark
 from tasks.models import Models
-from tasks.pipeline import process
+from tasks.pipeline import Fetch, process
 from tasks.records import CallHints, CallRef, CopiedAudio, PlannedCall, Provenance
 from tasks.rows import CallRows, rows_of
 from tasks.settings import Settings
@@ -39,16 +39,19 @@ def local_calls(files: Sequence[Path], call_id: str | None, settings: Settings) 
     return [_call(file, call_id or file.stem, hints) for file in files]
 
 
-def transcribe_files(calls: Sequence[CallRef], models: Models, settings: Settings) -> Iterator[CallRows]:
-    """Transcribe calls that are local files, in order; yields the rows of each as soon as it is done.
+def transcribe_files(
+    calls: Sequence[CallRef], models: Models, settings: Settings, fetch: Fetch | None = None
+) -> Iterator[CallRows]:
+    """Transcribe calls that no data set holds, in order; yields the rows of each as soon as it is done.
 
     Args:
-        calls: what `local_calls` made; `key` is the path.
+        calls: what `local_calls` made, or others with a way to fetch them.
         models: loaded models.
         settings: how to process.
+        fetch: how their bytes are had; when None, `key` is the path of a local file.
     """
     work = [PlannedCall(call, shard=0, attempt=1) for call in calls]
-    for outcome in process(work, _copy, models, settings):
+    for outcome in process(work, fetch or _copy, models, settings):
         if isinstance(outcome, CopiedAudio):  # pragma: no cover  # nothing is known of local files
             continue
         hints = outcome.call.hints

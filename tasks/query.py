@@ -89,7 +89,7 @@ def read_transcript(
 
 def read_utterances(
     storage: Storage, call_ids: Sequence[str], month: str | None = None
-) -> tuple[list[str], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What was said in some calls, as far as they were transcribed or found silent.
 
     Args:
@@ -98,22 +98,23 @@ def read_utterances(
         month: only this month, `YYYY-MM`; all when None.
 
     Returns:
-        the call_id of every such row of `calls` (twice where a call is in two months), and the rows of `utterances`.
+        every such row of `calls` (two of a call that is in two months), and the rows of `utterances`.
 
     Raises:
         QueryError: the data set cannot be read.
     """
     with Database(storage) as database, explained():
         calls = database.execute(
-            "SELECT call_id, transcript_id FROM calls"
+            "SELECT * FROM calls"
             " WHERE outcome <> 'failed' AND list_contains($ids, call_id) AND ($month IS NULL OR month = $month)",
             {"ids": list(call_ids), "month": month},
-        ).fetchall()
+        )
+        rows = calls.to_arrow_table().to_pylist()
         spoken = database.execute(
             "SELECT * FROM utterances WHERE list_contains($transcripts, transcript_id)",
-            {"transcripts": [transcript for _, transcript in calls]},
+            {"transcripts": [row["transcript_id"] for row in rows]},
         )
-        return [call_id for call_id, _ in calls], spoken.to_arrow_table().to_pylist()
+        return rows, spoken.to_arrow_table().to_pylist()
 
 
 @contextmanager

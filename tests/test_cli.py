@@ -2,11 +2,11 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,8 +119,11 @@ def test_help(in_process: Runner, command: list[str]) -> None:
 
 
 def test_help_is_quick() -> None:
-    """The list of commands comes without loading Prefect, models, tables or boto3."""
-    started = time.monotonic()
+    """The list of commands comes without loading Prefect, models, tables or boto3.
+
+    What counts is the processor's time, which the load of the machine hardly changes.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = (
         "import sys, contextlib\n"
         "from flows.cli import main\n"
@@ -131,7 +134,8 @@ def test_help_is_quick() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
     assert "HEAVY []" == done.stdout.strip().splitlines()[-1]
-    assert 3.0 > time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert 3.0 > after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     for command in ("transcribe", "run", "query", "shell", "show", "evaluate", "check", "demo", "models"):
         assert f"│ {command} " in done.stdout
 

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from evaluation.normalise import NORMALISER, normalise, normalised_words
@@ -79,6 +79,7 @@ def test_other_languages_are_idempotent(text: str) -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(["en", "fr", "zh"]))
+@example("ϒ", "en")
 def test_white_space_and_case_do_not_matter(text: str, language: str) -> None:
     """The result is lower case with single spaces, whatever comes in."""
     normalised = normalise(text, language)

@@ -1,0 +1,120 @@
+"""An evaluation set: its cases with all that is known for certain of them, from a folder or from storage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePath
+
+from evaluation.cases import CASES, Case, parse_cases
+from evaluation.formats import ReferenceFileError
+from evaluation.references import Reference, collect_references, text_of
+from tasks.errors import ObjectVanished
+from tasks.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class SetCase:
+    """A case and its reference, whose call_id is that of the case."""
+
+    case: Case
+    reference: Reference
+
+    @property
+    def group(self) -> str:
+        """What it has in common with other recordings of the same call: its reference."""
+        case = self.case
+        return " ".join((case.references[0], case.reference_id or "")) if case.references else case.call_id
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A set: where it lies, its cases in the order of the file, and a digest of cases and references."""
+
+    storage: Storage
+    cases: tuple[SetCase, ...]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its place."""
+        return PurePath(self.storage.uri.rstrip("/")).name
+
+    @cached_property
+    def references(self) -> Mapping[str, Reference]:
+        """call_id → reference."""
+        return {one.case.call_id: one.reference for one in self.cases}
+
+
+def load_set(storage: Storage) -> EvaluationSet:
+    """Read a set, and check that everything that its cases name is there.
+
+    Args:
+        storage: the folder of the set.
+
+    Raises:
+        ReferenceFileError: there is no `cases.jsonl`, or a line of it or a file that it names is wrong; it names the
+            file and the line.
+        StorageUnavailable, StorageRefused: the store does not answer, or does not let one read.
+    """
+    try:
+        content = storage.get(CASES).data
+    except ObjectVanished as error:
+        problem = f"there is none in {storage.uri}: an evaluation set has one, a line for each call"
+        raise ReferenceFileError(CASES, None, problem) from error
+    cases = parse_cases(text_of(CASES, content))
+    there = {info.key for info in storage.list()}
+    files: dict[str, bytes] = {}
+    for number, case in cases:
+        for path in (*case.audio, *case.references):
+            if path not in there:
+                raise ReferenceFileError(CASES, number, f"call {case.call_id}: there is no {path} in the set")
+        files |= {path: storage.get(path).data for path in case.references if path not in files}
+    digest = hashlib.sha256(content)
+    for name in sorted(files):
+        digest.update(hashlib.sha256(f"{name}\n".encode() + files[name]).digest())
+    known = dict(_known(files))
+    return EvaluationSet(
+        storage, tuple(SetCase(case, _reference(case, known, number)) for number, case in cases), digest.hexdigest()
+    )
+
+
+def _known(files: Mapping[str, bytes]) -> Iterator[tuple[str, Mapping[str, Reference]]]:
+    """What each file says, by its name: it is parsed once, however many cases name it."""
+    for name, content in files.items():
+        text, path = text_of(name, content), PurePath(name)
+        plain = path.suffix == ".txt"
+        yield name, {path.stem: Reference(path.stem, text=text)} if plain else collect_references([(name, text)])
+
+
+def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number: int) -> Reference:
+    """What the files of a case say of it, in one record."""
+    if not case.speech:
+        return Reference(case.call_id, lines=(), turns=(), entities=())
+    found = Reference(case.call_id)
+    for path in case.references:
+        said = known[path]
+        if not said:
+            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .json or .txt"
+            raise ReferenceFileError(CASES, number, problem)
+        call_id = case.reference_id or (case.call_id if case.call_id in said or len(said) > 1 else next(iter(said)))
+        if call_id not in said:
+            calls = ", ".join(sorted(said)[:5])
+            problem = f"{path} says nothing of call {call_id}, but of {calls}: name the call with reference_id"
+            raise ReferenceFileError(CASES, number, problem)
+        found = _joined(found, said[call_id], path, number)
+    own = tuple(entity.reference() for entity in case.entities)
+    if found.lines is not None:
+        found = replace(found, text=None)
+    return replace(found, entities=(*(found.entities or ()), *own) if own or found.entities is not None else None)
+
+
+def _joined(known: Reference, new: Reference, path: str, number: int) -> Reference:
+    """Two references as one; of each kind only one of them may say anything."""
+    kinds = ("lines", "turns", "entities", "text")
+    for kind in kinds:
+        if getattr(known, kind) is not None and getattr(new, kind) is not None:
+            raise ReferenceFileError(CASES, number, f"{path} says again what another reference of the case says")
+    return replace(known, **{kind: value for kind in kinds if (value := getattr(new, kind)) is not None})

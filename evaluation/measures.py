@@ -1,0 +1,249 @@
+"""The measures of a report: what each is called, what it counts of a call, and how its figure comes from sums. Pure.
+
+Every figure is a function of counts that are summed over calls, so that intervals, slices and comparisons treat all
+measures alike (`evaluation.intervals`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+
+from evaluation.intervals import Counts, Figure
+from evaluation.score import CallScore
+from evaluation.trust import BINS, TrustCounts
+
+Unit: TypeAlias = Literal["%", "per hour", "x", ""]
+"""`%`: the figure is a share, 0 to 1, written as a percentage; `x`: times real time; empty: a plain number."""
+
+REVIEWED: Final = 0.1
+"""Share of the audio that a person listens to, for the errors caught in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure: `key` for machines, `title` for people, and a sentence on what it is.
+
+    `counts` are taken of each call; `figure` makes the measure of their sum. `better` says which way is up.
+    """
+
+    key: str
+    title: str
+    unit: Unit
+    better: Literal["lower", "higher"]
+    says: str
+    counts: Callable[[CallScore], Sequence[float]]
+    figure: Figure
+
+    def of(self, calls: Iterable[CallScore]) -> Counts:
+        """The counts of calls, of shape [call, count]; those of a call that stands for others are weighted."""
+        rows = [[call.facts.weight * count for count in self.counts(call)] for call in calls]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+
+
+def measures_of(calls: Sequence[CallScore]) -> tuple[Measure, ...]:
+    """The measures of a set: those of every set, and the recall of each class of entities that its references have."""
+    classes = sorted({kind for call in calls for kind in call.entities.by_type})
+    by_class = tuple(_recall_of(kind) for kind in classes)
+    at = next(place for place, measure in enumerate(ALWAYS) if measure.key == "entity_recall") + 1
+    return (*ALWAYS[:at], *by_class, *ALWAYS[at:])
+
+
+def ratio(sums: Counts) -> Counts:
+    """The first count by the second; NaN where that is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
+
+
+def _trusted(call: CallScore) -> Sequence[float]:
+    trust = call.trust
+    return (*trust.right, *trust.wrong, *trust.probability, *trust.seconds, *trust.faults, trust.surprise)
+
+
+def _figure_of(take: Callable[[TrustCounts], float | None]) -> Figure:
+    """A figure of word probabilities: as `TrustCounts` computes it, sum by sum."""
+
+    def figure(sums: Counts) -> Counts:
+        rows = sums.reshape(-1, sums.shape[-1])
+        found = [take(_trust_of(row)) for row in rows]
+        return np.array([np.nan if one is None else one for one in found]).reshape(sums.shape[:-1])
+
+    return figure
+
+
+def _trust_of(row: Counts) -> TrustCounts:
+    right, wrong, probability, seconds, faults = (tuple(row[at * BINS : (at + 1) * BINS].tolist()) for at in range(5))
+    return TrustCounts(right, wrong, probability, seconds, faults, float(row[-1]))
+
+
+def _recall_of(kind: str) -> Measure:
+    def counts(call: CallScore) -> Sequence[float]:
+        found = call.entities.by_type.get(kind)
+        return (found.correct, found.reference) if found else (0, 0)
+
+    says = f"share of the references' entities of the class {kind} whose value was found"
+    return Measure(f"entity_recall.{kind}", f"entity recall: {kind}", "%", "higher", says, counts, ratio)
+
+
+ALWAYS: Final[tuple[Measure, ...]] = (
+    Measure(
+        "wer",
+        "WER",
+        "%",
+        "lower",
+        "word errors (substitutions, deletions, insertions) per word of the reference, normalised",
+        lambda call: (call.words.errors, call.words.reference_words),
+        ratio,
+    ),
+    Measure(
+        "substitutions",
+        "substitutions",
+        "%",
+        "lower",
+        "words of the reference that were heard as another",
+        lambda call: (call.words.substitutions, call.words.reference_words),
+        ratio,
+    ),
+    Measure(
+        "deletions",
+        "deletions",
+        "%",
+        "lower",
+        "words of the reference that are missing",
+        lambda call: (call.words.deletions, call.words.reference_words),
+        ratio,
+    ),
+    Measure(
+        "insertions",
+        "insertions",
+        "%",
+        "lower",
+        "words too many, per word of the reference",
+        lambda call: (call.words.insertions, call.words.reference_words),
+        ratio,
+    ),
+    Measure(
+        "wer_raw",
+        "WER, as written",
+        "%",
+        "lower",
+        "the same with case, punctuation and spelling of numbers as they are written",
+        lambda call: (call.raw.errors, call.raw.reference_words),
+        ratio,
+    ),
+    Measure(
+        "cer",
+        "CER",
+        "%",
+        "lower",
+        "character errors per character of the reference, normalised",
+        lambda call: (call.characters.errors, call.characters.reference_words),
+        ratio,
+    ),
+    Measure(
+        "cpwer",
+        "cpWER",
+        "%",
+        "lower",
+        "word errors that count a word given to the wrong speaker",
+        lambda call: (call.speakers.counts.errors, call.speakers.counts.reference_words),
+        ratio,
+    ),
+    Measure(
+        "wder",
+        "WDER",
+        "%",
+        "lower",
+        "share of the recognised words that are given to the wrong speaker",
+        lambda call: (call.attribution.wrong, call.attribution.words),
+        ratio,
+    ),
+    Measure(
+        "entity_recall",
+        "entity recall",
+        "%",
+        "higher",
+        "share of the references' entities whose value was found",
+        lambda call: (call.entities.counts.correct, call.entities.counts.reference),
+        ratio,
+    ),
+    Measure(
+        "made_up_words",
+        "made-up words",
+        "per hour",
+        "lower",
+        "recognised words where nobody speaks, per hour of such time",
+        lambda call: (call.silence.made_up_words, call.silence.silent_s / 3600),
+        ratio,
+    ),
+    Measure(
+        "lost_words",
+        "words in lost speech",
+        "%",
+        "lower",
+        "share of the references' words in lines over which nothing was heard",
+        lambda call: (call.silence.lost_words, call.silence.reference_words),
+        ratio,
+    ),
+    Measure(
+        "calibration_error",
+        "calibration error (ECE)",
+        "%",
+        "lower",
+        "mean distance of word probabilities from the share of words that is right",
+        _trusted,
+        _figure_of(lambda trust: trust.calibration_error),
+    ),
+    Measure(
+        "cross_entropy",
+        "cross entropy (NCE)",
+        "",
+        "higher",
+        "what word probabilities tell of which words are right: 1 all, 0 nothing",
+        _trusted,
+        _figure_of(lambda trust: trust.cross_entropy),
+    ),
+    Measure(
+        "area",
+        "AUROC",
+        "",
+        "higher",
+        "chance that a right word has a higher probability than a wrong one",
+        _trusted,
+        _figure_of(lambda trust: trust.area),
+    ),
+    Measure(
+        "errors_caught",
+        f"errors caught in {100 * REVIEWED:g} % of the audio",
+        "%",
+        "higher",
+        f"share of the wrong words in the {100 * REVIEWED:g} % of the audio with the least confident utterances",
+        _trusted,
+        _figure_of(lambda trust: trust.caught(REVIEWED)),
+    ),
+    Measure(
+        "untranscribed",
+        "calls without a transcript",
+        "%",
+        "lower",
+        "share of the calls that have a reference and no transcript; their words count as deleted",
+        lambda call: (not call.transcribed, 1),
+        ratio,
+    ),
+    Measure(
+        "rtfx",
+        "RTFx",
+        "x",
+        "higher",
+        "seconds of audio by seconds of work, all stages, models loaded",
+        lambda call: (call.facts.duration_s or 0, call.facts.work_s) if call.facts.work_s else (0, 0),
+        ratio,
+    ),
+)
+"""Of every set, in the order of reports."""
+
+HEADLINES: Final = ("wer", "deletions", "cpwer", "wder", "entity_recall", "made_up_words", "rtfx")
+"""Of slices and comparisons, where all would be too many; measures without a figure are left out there."""
