@@ -31,20 +31,23 @@ NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (Englis
 """Which normaliser made the counts, with its version."""
 
 
-def normalise(text: str, language: str = "en") -> str:
+def normalise(text: str, language: str | None = "en") -> str:
     """Bring a raw text to the form in which it is compared.
 
     Args:
         text: what was said or recognised, raw: the English normaliser must not be applied twice.
-        language: ISO 639-1 code, with or without a region (`en`, `en-GB`, `de`).
+        language: ISO 639-1 code, with or without a region (`en`, `en-GB`, `de`). None leaves the words as they are, for
+            texts that are normalised already and for comparisons with tools that do not normalise.
 
     Returns:
         Lower-case words with one space between them; empty when nothing is left.
     """
-    return " ".join(_normaliser(language.lower().partition("-")[0])(text).split())
+    if language is not None:
+        text = _normaliser(language.lower().partition("-")[0])(text)
+    return " ".join(text.split())
 
 
-def normalised_words(texts: Iterable[str], language: str = "en") -> list[str]:
+def normalised_words(texts: Iterable[str], language: str | None = "en") -> list[str]:
     """Normalise utterance by utterance and string the words together.
 
     Each text alone, as meeteval does: joined first, a number that the customer says and the agent repeats would become
