@@ -19,23 +19,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache, partial
 from itertools import accumulate, pairwise
-from typing import Final, Protocol
+from typing import Final
 
-from evaluation.hypotheses import HypothesisUtterance, Spoken, in_order
+from evaluation.hypotheses import HypothesisUtterance, TimedSpoken, in_order
 from evaluation.normalise import normalise, normalised_words
 from evaluation.reach import TimedWord, count_timed_errors
 from evaluation.speakers import SpeakerErrors, pair_speakers
 
 COLLAR_S: Final = 5.0
 """What meeteval recommends for hypotheses without word times."""
-
-
-class TimedSpoken(Spoken, Protocol):
-    """Something said whose end is known."""
-
-    @property
-    def end(self) -> float:
-        """Seconds from the start of the call."""
 
 
 def timed_speaker_errors(
