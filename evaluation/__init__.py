@@ -9,6 +9,10 @@
     rates        frozen counts that are added and never averaged
     wer          word errors of a call
     speakers     cpWER: word errors that also count a wrong speaker
+    reach        word errors where words stand for each other only at about the same time
+    timed        tcpWER: cpWER with this limit
+    orc          ORC-WER: word errors that forgive a wrong speaker
+    diarization  DER, and the number of speakers
     spoken       number words and spelled-out digits
     values       amounts, and what a value is
     moments      dates and times of day as values

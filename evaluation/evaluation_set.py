@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from evaluation.cases import CASES, Case, parse_cases
 from evaluation.formats import ReferenceFileError
-from evaluation.references import Reference, collect_references, text_of
+from evaluation.references import Reference, collect_references, scored_regions, text_of
 from tasks.errors import ObjectVanished
 from tasks.storage import Storage
 
@@ -85,8 +85,12 @@ def _known(files: Mapping[str, bytes]) -> Iterator[tuple[str, Mapping[str, Refer
     """What each file says, by its name: it is parsed once, however many cases name it."""
     for name, content in files.items():
         text, path = text_of(name, content), PurePath(name)
-        plain = path.suffix == ".txt"
-        yield name, {path.stem: Reference(path.stem, text=text)} if plain else collect_references([(name, text)])
+        if path.suffix == ".txt":
+            yield name, {path.stem: Reference(path.stem, text=text)}
+        elif path.suffix == ".uem":
+            yield name, scored_regions(text, name)
+        else:
+            yield name, collect_references([(name, text)])
 
 
 def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number: int) -> Reference:
@@ -97,7 +101,7 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
     for path in case.references:
         said = known[path]
         if not said:
-            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .json or .txt"
+            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .uem, .json or .txt"
             raise ReferenceFileError(CASES, number, problem)
         call_id = case.reference_id or (case.call_id if case.call_id in said or len(said) > 1 else next(iter(said)))
         if call_id not in said:
@@ -113,7 +117,7 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
 
 def _joined(known: Reference, new: Reference, path: str, number: int) -> Reference:
     """Two references as one; of each kind only one of them may say anything."""
-    kinds = ("lines", "turns", "entities", "text")
+    kinds = ("lines", "turns", "entities", "text", "regions")
     for kind in kinds:
         if getattr(known, kind) is not None and getattr(new, kind) is not None:
             raise ReferenceFileError(CASES, number, f"{path} says again what another reference of the case says")

@@ -4,8 +4,9 @@ STM (NIST): one line per utterance, `call_id channel speaker start end [<label>]
 comment. RTTM (NIST): `SPEAKER call_id channel start duration <NA> <NA> speaker <NA> <NA>`; other kinds of line are
 passed over. Channels are 1-based in both and stay as written here, unlike everywhere else in callscribe. Entities:
 JSON, `{"call_id": "...", "entities": [{"type": "amount", "text": "$142.50", "speaker": "agent", "start": 1.5, "end":
-4.0}]}`, where speaker, start and end may be missing. SegLST (meeteval): JSON, a list of `{"session_id": "...", "speaker":
-"agent", "start_time": 1.5, "end_time": 4.0, "words": "..."}`; its session is the call, and it has no channels.
+4.0}]}`, where speaker, start and end may be missing. SegLST (meeteval): JSON, a list of `{"session_id": "...",
+"speaker": "agent", "start_time": 1.5, "end_time": 4.0, "words": "..."}`; its session is the call, and it has no
+channels. UEM (NIST): `call_id channel start end`, the stretches in which turns are scored.
 
 What NIST's format allows beyond plain words (alternatives in braces, segments to be ignored) is refused: scored as
 words it would give a false rate.
@@ -25,7 +26,7 @@ from tasks.errors import UsageError
 _LABEL: Final = re.compile(r"<[^<>\s]*>(?=\s|$)")
 _UNSUPPORTED: Final = re.compile(r"\{.*/.*\}|ignore_time_segment_in_scoring", re.IGNORECASE)
 
-RecordT = TypeVar("RecordT", "StmLine", "RttmTurn")
+RecordT = TypeVar("RecordT", "StmLine", "RttmTurn", "UemRegion")
 
 
 class ReferenceFileError(UsageError):
@@ -71,6 +72,16 @@ class RttmTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class UemRegion:
+    """A stretch that is scored (seconds); `channel` is 1-based."""
+
+    call_id: str
+    channel: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceEntity:
     """A name, number, amount or date that was said; `start` and `end` (seconds) are None when nobody noted them."""
 
@@ -97,6 +108,15 @@ def parse_rttm(text: str, source: str = "RTTM") -> tuple[RttmTurn, ...]:
         ReferenceFileError: a line is malformed.
     """
     return _parse_lines(text, source, _rttm_turn)
+
+
+def parse_uem(text: str, source: str = "UEM") -> tuple[UemRegion, ...]:
+    """Parse a UEM file; `source` names it in errors.
+
+    Raises:
+        ReferenceFileError: a line is malformed.
+    """
+    return _parse_lines(text, source, _uem_region)
 
 
 def parse_entities(text: str, source: str = "entities") -> tuple[str, tuple[ReferenceEntity, ...]] | None:
@@ -226,6 +246,17 @@ def _rttm_turn(line: str) -> RttmTurn | None:
         raise ValueError("expected `SPEAKER call_id channel start duration <NA> <NA> speaker <NA> <NA>`")
     start, duration_s = _seconds(fields[3]), _seconds(fields[4])
     return RttmTurn(fields[1], _channel(fields[2]), start, round(start + duration_s, 6), fields[7])
+
+
+def _uem_region(line: str) -> UemRegion:
+    """Parse one line of UEM."""
+    fields = line.split()
+    if len(fields) < 4:
+        raise ValueError("expected `call_id channel start end`")
+    start, end = _seconds(fields[2]), _seconds(fields[3])
+    if end < start:
+        raise ValueError(f"it ends ({fields[3]}) before it starts ({fields[2]})")
+    return UemRegion(fields[0], _channel(fields[1]), start, end)
 
 
 def _entity(content: Mapping[str, Any]) -> ReferenceEntity:

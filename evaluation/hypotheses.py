@@ -33,6 +33,14 @@ class Spoken(Protocol):
         """The words, raw."""
 
 
+class TimedSpoken(Spoken, Protocol):
+    """Something said whose end is known."""
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start of the call."""
+
+
 SpokenT = TypeVar("SpokenT", bound=Spoken)
 
 

@@ -32,21 +32,24 @@ NORMALISER: Final = f"whisper-normalizer {version('whisper-normalizer')} (Englis
 
 
 @lru_cache(maxsize=65_536)  # every measure normalises the same texts
-def normalise(text: str, language: str = "en") -> str:
+def normalise(text: str, language: str | None = "en") -> str:
     """Bring a raw text to the form in which it is compared.
 
     Args:
         text: what was said or recognised, raw: the English normaliser must not be applied twice.
-        language: ISO 639-1 code, with or without a region (`en`, `en-GB`, `de`).
+        language: ISO 639-1 code, with or without a region (`en`, `en-GB`, `de`). None leaves the words as they are, for
+            texts that are normalised already and for comparisons with tools that do not normalise.
 
     Returns:
         Lower-case words with one space between them; empty when nothing is left.
     """
-    # Upstream lowers first and takes Unicode's compatible characters then, some of which are capitals ("ϒ").
-    return " ".join(_normaliser(language.lower().partition("-")[0])(text).lower().split())
+    if language is not None:
+        # Upstream lowers first and takes Unicode's compatible characters then, some of which are capitals (U+03D2).
+        text = _normaliser(language.lower().partition("-")[0])(text).lower()
+    return " ".join(text.split())
 
 
-def normalised_words(texts: Iterable[str], language: str = "en") -> list[str]:
+def normalised_words(texts: Iterable[str], language: str | None = "en") -> list[str]:
     """Normalise utterance by utterance and string the words together.
 
     Each text alone, as meeteval does: joined first, a number that the customer says and the agent repeats would become

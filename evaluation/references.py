@@ -1,7 +1,7 @@
 """References: what is known for certain of each call, put together from the files of a folder.
 
-A set of references is a folder of STM, SegLST, RTTM and entity files (`evaluation.formats` says how they look); which
-call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither SegLST
+A set of references is a folder of STM, SegLST, RTTM, UEM and entity files (`evaluation.formats` says how they look);
+which call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither SegLST
 nor has `entities` is something else and is passed over. An STM or RTTM file without a single line says of the call of
 its name that nobody spoke. Plain text is a reference only where a case of a set names it
 (`evaluation.evaluation_set`): elsewhere it may be a note.
@@ -20,10 +20,12 @@ from evaluation.formats import (
     ReferenceFileError,
     RttmTurn,
     StmLine,
+    UemRegion,
     parse_entities,
     parse_rttm,
     parse_seglst,
     parse_stm,
+    parse_uem,
     serialise_rttm,
     serialise_stm,
 )
@@ -45,10 +47,10 @@ __all__ = [
     "serialise_stm",
 ]
 
-SUFFIXES: Final = frozenset({".stm", ".rttm", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".rttm", ".uem", ".json"})
 """Files of a folder that are looked at."""
 
-RecordT = TypeVar("RecordT", StmLine, RttmTurn)
+RecordT = TypeVar("RecordT", StmLine, RttmTurn, UemRegion)
 FoundT = TypeVar("FoundT")
 
 
@@ -56,7 +58,8 @@ FoundT = TypeVar("FoundT")
 class Reference:
     """All that is known for certain of one call; None where there is no such file, empty where nobody spoke.
 
-    `text` is what was said, where nothing is known of who said it and when: there are no `lines` then.
+    `text` is what was said, where nothing is known of who said it and when: there are no `lines` then. `regions` are
+    the stretches in which turns are scored; None is the whole call.
     """
 
     call_id: str
@@ -64,13 +67,15 @@ class Reference:
     turns: tuple[RttmTurn, ...] | None = None
     entities: tuple[ReferenceEntity, ...] | None = None
     text: str | None = None
+    regions: tuple[UemRegion, ...] | None = None
 
 
 def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
     """Put the files of a set together, call by call. Pure.
 
     Args:
-        files: (name, content) of each file; the suffixes `.stm`, `.rttm` and `.json` count, others are passed over.
+        files: (name, content) of each file; the suffixes `.stm`, `.rttm`, `.uem` and `.json` count, others are
+            passed over.
 
     Returns:
         call_id → reference, ordered by call_id.
@@ -81,20 +86,35 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
     lines: dict[str, tuple[StmLine, ...]] = {}
     turns: dict[str, tuple[RttmTurn, ...]] = {}
     entities: dict[str, tuple[ReferenceEntity, ...]] = {}
+    regions: dict[str, tuple[UemRegion, ...]] = {}
     for name, content in sorted(files):
         suffix = PurePath(name).suffix
         if suffix == ".stm":
             _add(lines, _by_call(parse_stm(content, name), name), name)
         elif suffix == ".rttm":
             _add(turns, _by_call(parse_rttm(content, name), name), name)
+        elif suffix == ".uem":
+            _add(regions, _by_call(parse_uem(content, name), name), name)
         elif suffix == ".json" and (found := parse_entities(content, name)) is not None:
             _add(entities, dict([found]), name)
         elif suffix == ".json" and (segments := parse_seglst(content, name)) is not None:
             _add(lines, _by_call(segments, name), name)
     return {
-        call_id: Reference(call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id))
-        for call_id in sorted({*lines, *turns, *entities})
+        call_id: Reference(
+            call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id), regions=regions.get(call_id)
+        )
+        for call_id in sorted({*lines, *turns, *entities})  # a UEM file alone says nothing of a call
     }
+
+
+def scored_regions(content: str, name: str) -> dict[str, Reference]:
+    """What a UEM file says of each of its calls, which alone is no reference.
+
+    Raises:
+        ReferenceFileError: a line is malformed.
+    """
+    found = _by_call(parse_uem(content, name), name)
+    return {call_id: Reference(call_id, regions=regions) for call_id, regions in found.items()}
 
 
 def load_references(place: Path | Storage) -> dict[str, Reference]:

@@ -6,17 +6,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evaluation.confidence import scored_utterances
+from evaluation.diarization import (
+    FORGIVING,
+    STRICT,
+    DiarizationCounts,
+    SpeakerCounts,
+    TimedSpeech,
+    diarization_counts,
+    speaker_counts,
+    spoken_turns,
+)
 from evaluation.entities import EntityScore, entity_score
 from evaluation.formats import StmLine
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import normalised_words
+from evaluation.orc import stream_errors
 from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.references import Reference
 from evaluation.silence import SilenceCounts, silence_counts
 from evaluation.slices import CallFacts
 from evaluation.speakers import SpeakerErrors, attribution_counts, speaker_errors
+from evaluation.timed import timed_speaker_errors
 from evaluation.trust import TrustCounts
 from evaluation.wer import character_errors, raw_word_errors, word_errors
+from tasks.attribute import UNKNOWN_SPEAKER
+from tasks.records import Region
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
 
@@ -25,10 +39,11 @@ __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_
 class CallScore:
     """How one call compares with its reference.
 
-    `words` and `characters` are normalised, `raw` words as they are written. `speakers.counts` is cpWER, `attribution`
-    WDER. `silence` needs times and the length of the recording, `trust` word probabilities. What the reference or the
-    hypothesis does not have is counted as zero, so that its rates are None. `transcribed` is False when there was
-    nothing to compare with the reference.
+    `words` and `characters` are normalised, `raw` words as they are written. `speakers.counts` is cpWER, `timed`
+    tcpWER, `attribution` WDER, `streams` ORC-WER, None where it was not asked for or takes too long. `turns` is DER,
+    scored up to the boundaries, and `turns_forgiving` without what is near to one. `silence` needs times and the length
+    of the recording, `trust` word probabilities. What the reference or the hypothesis does not have is counted as zero,
+    so that its rates are None. `transcribed` is False when there was nothing to compare with the reference.
     """
 
     call_id: str
@@ -37,11 +52,16 @@ class CallScore:
     attribution: AttributionCounts
     entities: EntityScore
     transcribed: bool = True
-    raw: ErrorCounts = ErrorCounts(0)
-    characters: ErrorCounts = ErrorCounts(0)
-    silence: SilenceCounts = SilenceCounts(0.0)
+    raw: ErrorCounts = field(default_factory=ErrorCounts.zero)
+    timed: ErrorCounts = field(default_factory=ErrorCounts.zero)
+    streams: ErrorCounts | None = None
+    turns: DiarizationCounts = field(default_factory=DiarizationCounts.zero)
+    turns_forgiving: DiarizationCounts = field(default_factory=DiarizationCounts.zero)
+    speaker_count: SpeakerCounts = field(default_factory=SpeakerCounts.zero)
+    characters: ErrorCounts = field(default_factory=ErrorCounts.zero)
+    silence: SilenceCounts = field(default_factory=SilenceCounts.zero)
     trust: TrustCounts = field(default_factory=TrustCounts.zero)
-    facts: CallFacts = CallFacts()
+    facts: CallFacts = field(default_factory=CallFacts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,8 @@ def score_call(
     hypothesis: Iterable[HypothesisUtterance] | None,
     language: str = "en",
     facts: CallFacts | None = None,
+    *,
+    streams: bool = False,
 ) -> CallScore:
     """Compare one call with its reference.
 
@@ -93,6 +115,7 @@ def score_call(
         hypothesis: what was recognised; None when the call has no transcript, which counts as nothing recognised.
         language: of the normaliser.
         facts: what else is known of the call.
+        streams: whether ORC-WER is computed, which takes a second for a call of five minutes.
 
     Returns:
         All counts of the call.
@@ -102,7 +125,10 @@ def score_call(
     lines = reference.lines
     speakers = SpeakerErrors.zero() if lines is None else speaker_errors(lines, utterances, language)
     said = _said(reference)
-    timed = lines is not None and known.duration_s is not None
+    by_stream = stream_errors(lines, utterances, language) if streams and lines is not None else None
+    spoken = None if lines is None and reference.turns is None else _turns(reference)
+    heard = [turn for turn in spoken_turns(utterances) if turn.speaker != UNKNOWN_SPEAKER]
+    regions = None if reference.regions is None else [Region(one.start, one.end) for one in reference.regions]
     return CallScore(
         reference.call_id,
         words=ErrorCounts.zero() if said is None else word_errors(said, utterances, language),
@@ -112,9 +138,16 @@ def score_call(
         transcribed=hypothesis is not None,
         raw=ErrorCounts.zero() if said is None else raw_word_errors(said, utterances),
         characters=ErrorCounts.zero() if said is None else character_errors(said, utterances, language),
-        silence=silence_counts(lines or (), reference.turns, utterances, known.duration_s or 0.0, language)
-        if timed
-        else SilenceCounts.zero(),
+        timed=ErrorCounts.zero() if lines is None else timed_speaker_errors(lines, utterances, language).counts,
+        streams=by_stream.counts if by_stream else None,
+        turns=DiarizationCounts.zero() if spoken is None else diarization_counts(spoken, heard, STRICT, regions),
+        turns_forgiving=DiarizationCounts.zero()
+        if spoken is None
+        else diarization_counts(spoken, heard, FORGIVING, regions),
+        speaker_count=SpeakerCounts.zero() if spoken is None else speaker_counts(spoken, heard),
+        silence=SilenceCounts.zero()
+        if lines is None or known.duration_s is None
+        else silence_counts(lines, reference.turns, utterances, known.duration_s, language),
         trust=TrustCounts.zero() if said is None else _trust(said, utterances, language),
         facts=known,
     )
@@ -125,6 +158,11 @@ def _said(reference: Reference) -> tuple[StmLine, ...] | None:
     if reference.lines is None and reference.text is not None:
         return (StmLine(reference.call_id, 1, "", 0.0, 0.0, reference.text),)
     return reference.lines
+
+
+def _turns(reference: Reference) -> Sequence[TimedSpeech]:
+    """When who speaks: as turns say, else as lines do."""
+    return spoken_turns(reference.lines or ()) if reference.turns is None else reference.turns
 
 
 def _trust(said: Sequence[StmLine], utterances: Iterable[HypothesisUtterance], language: str) -> TrustCounts:
@@ -141,6 +179,8 @@ def score_set(
     language: str = "en",
     languages: Mapping[str, str] | None = None,
     facts: Mapping[str, CallFacts] | None = None,
+    *,
+    streams: bool = False,
 ) -> SetScore:
     """Compare a set of calls with their references.
 
@@ -153,6 +193,7 @@ def score_set(
         language: of the normaliser, for all calls that `languages` does not name.
         languages: call_id → language.
         facts: call_id → what else is known of the call.
+        streams: whether ORC-WER is computed.
 
     Returns:
         The scores, ordered by call_id.
@@ -160,7 +201,9 @@ def score_set(
     spoken, known = languages or {}, facts or {}
     return SetScore(
         calls=tuple(
-            score_call(reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id))
+            score_call(
+                reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id), streams=streams
+            )
             for call_id, reference in sorted(references.items())
         ),
         unreferenced=tuple(sorted(hypotheses.keys() - references.keys())),

@@ -14,8 +14,8 @@ from typing import Final
 
 SNR_BANDS_DB: Final = (10.0, 20.0, 30.0)
 DURATION_BANDS_S: Final = (30.0, 120.0, 300.0, 900.0)
-OVERLAP_BANDS: Final = (0.02, 0.05, 0.15)
-"""Where bands begin; a value on a boundary is in the upper one."""
+OVERLAP_BANDS: Final = (2.0, 5.0, 15.0)
+"""Where bands begin, those of overlap in percent; a value on a boundary is in the upper one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,7 @@ def slices_of(facts: CallFacts) -> tuple[tuple[str, str], ...]:
         "channels": facts.channel_layout,
         "snr": band(facts.snr_db, SNR_BANDS_DB, "dB"),
         "duration": band(facts.duration_s, DURATION_BANDS_S, "s"),
-        "overlap": band(
-            None if facts.overlap is None else 100 * facts.overlap, [100 * at for at in OVERLAP_BANDS], "%"
-        ),
+        "overlap": band(None if facts.overlap is None else 100 * facts.overlap, OVERLAP_BANDS, "%"),
     }
     tags = (("tag", tag) for tag in sorted(set(facts.tags)))
     return (*tags, *((dimension, value) for dimension, value in single.items() if value is not None))
@@ -100,7 +98,7 @@ _BANDS: Final = {
     for dimension, bounds, unit in (
         ("snr", SNR_BANDS_DB, "dB"),
         ("duration", DURATION_BANDS_S, "s"),
-        ("overlap", [100 * at for at in OVERLAP_BANDS], "%"),
+        ("overlap", OVERLAP_BANDS, "%"),
     )
 }
 

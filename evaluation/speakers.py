@@ -17,13 +17,16 @@ Speech Recognition and Speaker Diarization via Sequence Transduction" (2019), se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalised_words
 from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.wer import count_errors
+
+WordT = TypeVar("WordT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +55,46 @@ class SpeakerErrors:
         return sum(reference is None for reference, _ in self.assignment)
 
 
-def speaker_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> SpeakerErrors:
+def speaker_errors(
+    reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str | None = "en"
+) -> SpeakerErrors:
     """Compute cpWER of one call.
 
     Args:
         reference: what was said by whom, raw text, in any order.
         hypothesis: what was recognised and given to whom, raw text, in any order.
-        language: of the normaliser.
+        language: of the normaliser; None takes the words as they are.
 
     Returns:
         Counts over normalised words, and who is whom.
     """
-    return best_assignment(_words_by_speaker(reference, language), _words_by_speaker(hypothesis, language))
+    return best_assignment(words_by_speaker(reference, language), words_by_speaker(hypothesis, language))
 
 
 def best_assignment(reference: Mapping[str, Sequence[str]], hypothesis: Mapping[str, Sequence[str]]) -> SpeakerErrors:
-    """Pair speakers so that the word errors are fewest.
+    """Pair speakers so that the word errors are fewest, as `pair_speakers`.
+
+    Args:
+        reference: speaker → the normalised words of all that they said.
+        hypothesis: the same of the hypothesis.
+    """
+    return pair_speakers(reference, hypothesis, count_errors)
+
+
+def pair_speakers(
+    reference: Mapping[str, Sequence[WordT]],
+    hypothesis: Mapping[str, Sequence[WordT]],
+    count: Callable[[Sequence[WordT], Sequence[WordT]], ErrorCounts],
+) -> SpeakerErrors:
+    """Pair speakers so that the errors are fewest.
 
     The side with fewer speakers is filled up with silent ones. Among equal pairings the order of the mappings decides,
     not the names.
 
     Args:
-        reference: speaker → the normalised words of all that they said.
+        reference: speaker → all that they said.
         hypothesis: the same of the hypothesis.
+        count: counts the errors of one speaker of each side.
 
     Returns:
         The summed counts of the pairs and the pairs, ordered as in `reference`, extra speakers last.
@@ -85,7 +105,7 @@ def best_assignment(reference: Mapping[str, Sequence[str]], hypothesis: Mapping[
 
     size = max(len(reference), len(hypothesis))
     references, hypotheses = _padded(reference, size), _padded(hypothesis, size)
-    pairs = [[count_errors(said, heard) for _, heard in hypotheses] for _, said in references]
+    pairs = [[count(said, heard) for _, heard in hypotheses] for _, said in references]
     cost = [[pair.errors for pair in row] for row in pairs]  # [reference, hypothesis]
     rows, columns = (indices.tolist() for indices in linear_sum_assignment(cost))
     chosen = sorted(zip(rows, columns, strict=True))
@@ -132,7 +152,7 @@ def _words_with_speakers(spoken: Iterable[Spoken], language: str) -> list[tuple[
     return [(word, one.speaker) for one in in_order(spoken) for word in normalised_words([one.text], language)]
 
 
-def _words_by_speaker(spoken: Iterable[Spoken], language: str) -> dict[str, list[str]]:
+def words_by_speaker(spoken: Iterable[Spoken], language: str | None) -> dict[str, list[str]]:
     """String together what each speaker said, speakers in order of their first utterance."""
     words: dict[str, list[str]] = {}
     for one in in_order(spoken):
@@ -140,6 +160,6 @@ def _words_by_speaker(spoken: Iterable[Spoken], language: str) -> dict[str, list
     return words
 
 
-def _padded(words: Mapping[str, Sequence[str]], size: int) -> list[tuple[str | None, Sequence[str]]]:
+def _padded(words: Mapping[str, Sequence[WordT]], size: int) -> list[tuple[str | None, Sequence[WordT]]]:
     """Fill up with silent nobodies."""
     return [*words.items(), *[(None, ())] * (size - len(words))]

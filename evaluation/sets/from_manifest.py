@@ -25,7 +25,7 @@ from evaluation.entities import entity_score
 from evaluation.formats import StmLine, parse_stm
 from evaluation.hypotheses import HypothesisUtterance
 
-SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".uem", ".json"})
 NO_SPEECH: Final = "no speech"
 ASKED: Final = ".entities.json"
 
@@ -44,7 +44,8 @@ _TYPES: Final = {
 
 def case_of(row: Mapping[str, str], folder: Path) -> Case | None:
     """The case that a row of a manifest makes; None where there is nothing to compare the recording with."""
-    names = [name for name in row["reference"].split("|") if (folder / name).is_file()]
+    own = [*row["reference"].split("|"), PurePath(row["file"]).with_suffix(".uem").as_posix()]
+    names = [name for name in own if (folder / name).is_file()]
     references = tuple(name for name in names if PurePath(name).suffix in SUFFIXES and not name.endswith(ASKED))
     silent = row["kind"].startswith(NO_SPEECH)
     if not references and not silent:
