@@ -3,6 +3,9 @@
 A set of references is a folder of STM, RTTM and entity files (`evaluation.formats` says how they look); which call a
 line is about stands in the line, so that a file may hold one call or many. A JSON file without `entities` is something
 else and is passed over. An STM or RTTM file without a single line says of the call of its name that nobody spoke.
+
+An `.nlp` file (`evaluation.nlp_format`) is the lines and the entities of the call of its name at once, with
+`NAME.wer_tag.json` and `NAME.norm.json` beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from evaluation.formats import (
     serialise_rttm,
     serialise_stm,
 )
+from evaluation.nlp_format import NlpDocument
+from evaluation.nlp_references import read_document, reference_of
 from tasks.storage import Storage
 
 __all__ = [
@@ -41,7 +46,7 @@ __all__ = [
     "serialise_stm",
 ]
 
-SUFFIXES: Final = frozenset({".stm", ".rttm", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".rttm", ".json", ".nlp"})
 """Files of a folder that are looked at."""
 
 RecordT = TypeVar("RecordT", StmLine, RttmTurn)
@@ -50,19 +55,23 @@ FoundT = TypeVar("FoundT")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """All that is known for certain of one call; None where there is no such file, empty where nobody spoke."""
+    """All that is known for certain of one call; None where there is no such file, empty where nobody spoke.
+
+    `document` is the `.nlp` file that lines and entities are from, with the place of each entity.
+    """
 
     call_id: str
     lines: tuple[StmLine, ...] | None = None
     turns: tuple[RttmTurn, ...] | None = None
     entities: tuple[ReferenceEntity, ...] | None = None
+    document: NlpDocument | None = None
 
 
 def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
     """Put the files of a set together, call by call. Pure.
 
     Args:
-        files: (name, content) of each file; the suffixes `.stm`, `.rttm` and `.json` count, others are passed over.
+        files: (name, content) of each file; of the suffixes `.stm`, `.rttm`, `.json`, `.nlp`, others are passed over.
 
     Returns:
         call_id → reference, ordered by call_id.
@@ -73,7 +82,9 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
     lines: dict[str, tuple[StmLine, ...]] = {}
     turns: dict[str, tuple[RttmTurn, ...]] = {}
     entities: dict[str, tuple[ReferenceEntity, ...]] = {}
-    for name, content in sorted(files):
+    documents: dict[str, NlpDocument] = {}
+    contents = dict(sorted(files))
+    for name, content in contents.items():
         suffix = PurePath(name).suffix
         if suffix == ".stm":
             _add(lines, _by_call(parse_stm(content, name), name), name)
@@ -81,8 +92,16 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             _add(turns, _by_call(parse_rttm(content, name), name), name)
         elif suffix == ".json" and (found := parse_entities(content, name)) is not None:
             _add(entities, dict([found]), name)
+        elif suffix == ".nlp":
+            call_id = PurePath(name).stem
+            documents[call_id] = read_document(name, contents)
+            said, named = reference_of(call_id, documents[call_id])
+            _add(lines, {call_id: said}, name)
+            _add(entities, {call_id: named}, name)
     return {
-        call_id: Reference(call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id))
+        call_id: Reference(
+            call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id), documents.get(call_id)
+        )
         for call_id in sorted({*lines, *turns, *entities})
     }
 
@@ -104,7 +123,7 @@ def load_references(place: Path | Storage) -> dict[str, Reference]:
     references = collect_references((name, _text_of(name, content)) for name, content in files)
     if not references:
         where = str(place) if isinstance(place, Path) else place.uri
-        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
+        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json, *.nlp) in this folder")
     return references
 
 
