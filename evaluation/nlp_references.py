@@ -15,6 +15,7 @@ from evaluation.entity_classes import class_of
 from evaluation.formats import ReferenceEntity, ReferenceFileError, StmLine
 from evaluation.nlp_format import NlpDocument, NlpToken, entity_ids, parse_nlp, parse_norm, parse_wer_tags
 from evaluation.spoken import SCALES
+from evaluation.values import CURRENCIES
 
 _NO_ENTITIES: Final = frozenset({"CONTRACTION", "FALLBACK"})
 
@@ -62,11 +63,11 @@ def reference_of(call_id: str, document: NlpDocument) -> tuple[tuple[StmLine, ..
 def _entity_spans(document: NlpDocument) -> list[tuple[int, int, str]]:
     """Give first token, end and type of what is looked for by value.
 
-    "25" and the "million" behind it, which are tagged apart, are one number; an entity within another of its type is
-    no second one.
+    "25" and the "million" or "cents" behind it, which are tagged apart, are one number; an entity within another of its
+    type is no second one.
     """
-    tokens = document.tokens
-    scales = [token.text.lower() in SCALES for token in tokens]
+    tokens, units = document.tokens, {*SCALES, *CURRENCIES}
+    scales = [token.text.lower() in units for token in tokens]
     spans: list[tuple[int, int, str]] = []
     for entity in document.entities:
         first, end = entity.first, entity.end
