@@ -3,6 +3,7 @@
 ::
 
     formats      STM, RTTM and entity files ↔ records
+    nlp_format   the tagged references of Earnings-21 ↔ records
     references   a folder of such files → `Reference` per call
     hypotheses   utterances from records, rows or STM → `HypothesisUtterance`
     normalise    the pinned text normaliser, named in every report
@@ -13,11 +14,17 @@
     timed        tcpWER: cpWER with this limit
     orc          ORC-WER: word errors that forgive a wrong speaker
     diarization  DER, and the number of speakers
-    spoken       number words and spelled-out digits
+    spoken       number words and spelled-out digits and letters
     values       amounts, and what a value is
     moments      dates and times of day as values
+    quantities   plain numbers, percentages and ordinals as values
+    phones       telephone numbers with and without the code of a country
+    addresses    addresses with and without abbreviations
     streams      the words of a hypothesis laid out for searching
-    entities     which names, numbers, amounts and dates came through
+    entities     which names, numbers, amounts and dates came through (entity_search finds them, entity_classes sorts
+                 them into classes)
+    spurious     what the hypothesis holds too much (claims finds it)
+    entity_alignment  class WER as fstalign (lattice aligns)
     score        all of these for a call and for a set
     report       JSON, terminal table, Markdown
 

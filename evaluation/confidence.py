@@ -99,7 +99,7 @@ def word_tokens(words: Sequence[str], language: str = "en") -> list[Token]:
         The tokens of the whole text, in order.
     """
     whole = _tokens(words, language)
-    alone = [(token, (index,)) for index, word in enumerate(words) for token in _tokens([word], language)]
+    alone: list[Token] = [(token, (index,)) for index, word in enumerate(words) for token in _tokens([word], language)]
     if [token for token, _ in alone] == whole:  # nearly always, and much faster
         return alone
     cuts = [(0, 0)]

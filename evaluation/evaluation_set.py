@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
+from typing import Final
 
 from evaluation.cases import CASES, Case, parse_cases
 from evaluation.formats import ReferenceFileError
 from evaluation.references import Reference, collect_references, scored_regions, text_of
 from tasks.errors import ObjectVanished
 from tasks.storage import Storage
+
+SIDECARS: Final = (".wer_tag.json", ".norm.json")
+"""Files that say more of the `.nlp` file of their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,10 @@ def _known(files: Mapping[str, bytes]) -> Iterator[tuple[str, Mapping[str, Refer
             yield name, {path.stem: Reference(path.stem, text=text)}
         elif path.suffix == ".uem":
             yield name, scored_regions(text, name)
-        else:
+        elif path.suffix == ".nlp":
+            beside = {one: text_of(one, files[one]) for one in files if one.startswith(f"{name[:-4]}.")}
+            yield name, collect_references(beside.items())
+        elif not name.endswith(SIDECARS):
             yield name, collect_references([(name, text)])
 
 
@@ -99,9 +106,11 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
         return Reference(case.call_id, lines=(), turns=(), entities=())
     found = Reference(case.call_id)
     for path in case.references:
+        if path.endswith(SIDECARS):
+            continue
         said = known[path]
         if not said:
-            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .uem, .json or .txt"
+            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .uem, .nlp, .json or .txt"
             raise ReferenceFileError(CASES, number, problem)
         call_id = case.reference_id or (case.call_id if case.call_id in said or len(said) > 1 else next(iter(said)))
         if call_id not in said:
@@ -117,7 +126,7 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
 
 def _joined(known: Reference, new: Reference, path: str, number: int) -> Reference:
     """Two references as one; of each kind only one of them may say anything."""
-    kinds = ("lines", "turns", "entities", "text", "regions")
+    kinds = ("lines", "turns", "entities", "text", "regions", "document")
     for kind in kinds:
         if getattr(known, kind) is not None and getattr(new, kind) is not None:
             raise ReferenceFileError(CASES, number, f"{path} says again what another reference of the case says")

@@ -19,13 +19,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 CONFIDENCE: Final = 0.95
 FEWEST_CALLS: Final = 3
@@ -200,7 +197,7 @@ def _p_value(first: Counts, second: Counts, figure: Figure) -> float | None:
     return float(found.pvalue) if np.isfinite(found.pvalue) else None
 
 
-def _scipy() -> ModuleType:
+def _scipy() -> Any:  # noqa: ANN401  # SciPy has no types
     """SciPy's statistics, which take a second to import."""
     from scipy import stats
 

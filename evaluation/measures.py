@@ -13,13 +13,18 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from evaluation.diarization import FORGIVING
+from evaluation.entity_classes import class_of
 from evaluation.intervals import Counts, Figure
+from evaluation.rates import EntityCounts, ErrorCounts
 from evaluation.score import CallScore
 from evaluation.timed import COLLAR_S
 from evaluation.trust import BINS, TrustCounts
 
 Unit: TypeAlias = Literal["%", "per hour", "x", ""]
 """`%`: the figure is a share, 0 to 1, written as a percentage; `x`: times real time; empty: a plain number."""
+
+Better: TypeAlias = Literal["lower", "higher"]
+"""Which way is up."""
 
 REVIEWED: Final = 0.1
 """Share of the audio that a person listens to, for the errors caught in it."""
@@ -29,13 +34,13 @@ REVIEWED: Final = 0.1
 class Measure:
     """One measure: `key` for machines, `title` for people, and a sentence on what it is.
 
-    `counts` are taken of each call; `figure` makes the measure of their sum. `better` says which way is up.
+    `counts` are taken of each call; `figure` makes the measure of their sum.
     """
 
     key: str
     title: str
     unit: Unit
-    better: Literal["lower", "higher"]
+    better: Better
     says: str
     counts: Callable[[CallScore], Sequence[float]]
     figure: Figure
@@ -47,11 +52,15 @@ class Measure:
 
 
 def measures_of(calls: Sequence[CallScore]) -> tuple[Measure, ...]:
-    """The measures of a set: those of every set, and the recall of each class of entities that its references have."""
-    classes = sorted({kind for call in calls for kind in call.entities.by_type})
-    by_class = tuple(_recall_of(kind) for kind in classes)
-    at = next(place for place, measure in enumerate(ALWAYS) if measure.key == "entity_recall") + 1
-    return (*ALWAYS[:at], *by_class, *ALWAYS[at:])
+    """The measures of a set: those of every set, and some of each class of entities that its references have."""
+    classes = sorted({class_of(kind) for call in calls for kind in call.entities.by_type})
+    at = next(place for place, measure in enumerate(ALWAYS) if measure.key == "entity_wer") + 1
+    return (*ALWAYS[:at], *(measure for name in classes for measure in _of_class(name)), *ALWAYS[at:])
+
+
+def of_class(call: CallScore, name: str) -> EntityCounts:
+    """The entities of a class in a call."""
+    return call.entities.by_class.get(name, EntityCounts.zero())
 
 
 def ratio(sums: Counts) -> Counts:
@@ -81,13 +90,42 @@ def _trust_of(row: Counts) -> TrustCounts:
     return TrustCounts(right, wrong, probability, seconds, faults, float(row[-1]))
 
 
-def _recall_of(kind: str) -> Measure:
-    def counts(call: CallScore) -> Sequence[float]:
-        found = call.entities.by_type.get(kind)
-        return (found.correct, found.reference) if found else (0, 0)
+def _entities(call: CallScore) -> EntityCounts:
+    """The entities of all classes, with what is spurious."""
+    return sum(call.entities.by_class.values(), EntityCounts.zero())
 
-    says = f"share of the references' entities of the class {kind} whose value was found"
-    return Measure(f"entity_recall.{kind}", f"entity recall: {kind}", "%", "higher", says, counts, ratio)
+
+def _recall(counts: EntityCounts) -> Sequence[float]:
+    return counts.correct, counts.reference
+
+
+def _precision(counts: EntityCounts) -> Sequence[float]:
+    return (0, 0) if counts.spurious is None else (counts.correct, counts.correct + counts.spurious)
+
+
+def _f1(counts: EntityCounts) -> Sequence[float]:
+    """2 TP by 2 TP + FP + FN: the harmonic mean of precision and recall as one ratio of counts."""
+    if counts.spurious is None:
+        return (0, 0)
+    return 2 * counts.correct, 2 * counts.correct + counts.spurious + counts.missed
+
+
+def _word_errors(errors: ErrorCounts | None) -> Sequence[float]:
+    return (errors.errors, errors.reference_words) if errors else (0, 0)
+
+
+def _of_class(name: str) -> tuple[Measure, ...]:
+    """The measures of one class of entities."""
+
+    def measure(kind: str, says: str, better: Better, counts: Callable[[CallScore], Sequence[float]]) -> Measure:
+        return Measure(f"entity_{kind}.{name}", f"{name}: {says}", "%", better, f"of the class {name}", counts, ratio)
+
+    return (
+        measure("recall", "found", "higher", lambda call: _recall(of_class(call, name))),
+        measure("precision", "precision", "higher", lambda call: _precision(of_class(call, name))),
+        measure("f1", "F1", "higher", lambda call: _f1(of_class(call, name))),
+        measure("wer", "WER inside", "lower", lambda call: _word_errors(call.entity_words.by_class.get(name))),
+    )
 
 
 ALWAYS: Final[tuple[Measure, ...]] = (
@@ -214,7 +252,34 @@ ALWAYS: Final[tuple[Measure, ...]] = (
         "%",
         "higher",
         "share of the references' entities whose value was found",
-        lambda call: (call.entities.counts.correct, call.entities.counts.reference),
+        lambda call: _recall(call.entities.counts),
+        ratio,
+    ),
+    Measure(
+        "entity_precision",
+        "entity precision",
+        "%",
+        "higher",
+        "share of what was found and what was made up that was found: values and known names that nobody said count",
+        lambda call: _precision(_entities(call)),
+        ratio,
+    ),
+    Measure(
+        "entity_f1",
+        "entity F1",
+        "%",
+        "higher",
+        "harmonic mean of recall and precision",
+        lambda call: _f1(_entities(call)),
+        ratio,
+    ),
+    Measure(
+        "entity_wer",
+        "WER inside of entities",
+        "%",
+        "lower",
+        "word errors inside of entities per word of theirs, as fstalign's class WER",
+        lambda call: _word_errors(sum(call.entity_words.by_class.values(), ErrorCounts.zero())),
         ratio,
     ),
     Measure(

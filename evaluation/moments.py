@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
 from evaluation.spoken import SMALL, Atom
@@ -32,7 +33,7 @@ _MONTHS: Final = {
     )
     for name in names.split()
 }
-_ORDINALS: Final = {
+ORDINALS: Final = {
     **{f"{word}th": value for word, value in SMALL.items() if value < 20},
     **{f"{word[:-1]}ieth": value for word, value in SMALL.items() if value >= 20},
     "first": 1,
@@ -43,6 +44,7 @@ _ORDINALS: Final = {
     "ninth": 9,
     "twelfth": 12,
 }
+"""Ordinals that are one word."""
 
 
 def dates(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
@@ -120,12 +122,17 @@ def _days(run: Sequence[Atom], at: int) -> Iterator[tuple[int, int]]:
     if text[:1].isdecimal() and text[-2:].isalpha():
         if 1 <= int(text[:-2]) <= 31:
             yield int(text[:-2]), at + 1
-    elif text in _ORDINALS:
-        yield _ORDINALS[text], at + 1
+    elif text in ORDINALS:
+        yield ORDINALS[text], at + 1
     else:
         yield from whole(run, at, 1, 31)
-        if SMALL.get(text) in {20, 30} and 1 <= _ORDINALS.get(text_at(run, at + 1), 0) <= 9:
-            yield SMALL[text] + _ORDINALS[text_at(run, at + 1)], at + 2
+        if SMALL.get(text) in {20, 30} and 1 <= ORDINALS.get(text_at(run, at + 1), 0) <= 9:
+            yield SMALL[text] + ORDINALS[text_at(run, at + 1)], at + 2
+
+
+def years(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
+    """Read a year on its own, as a number."""
+    yield from ((Decimal(year), end) for year, end in _years(run, at))
 
 
 def _years(run: Sequence[Atom], at: int) -> Iterator[tuple[int, int]]:

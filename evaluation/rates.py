@@ -103,7 +103,10 @@ class AttributionCounts:
 
 @dataclass(frozen=True, slots=True)
 class EntityCounts:
-    """Reference entities, and how many of them the hypothesis holds.
+    """Reference entities, how many of them the hypothesis holds, and how many it holds that are in no reference.
+
+    `spurious` is None where nobody looked for such, and then in every sum, too: a precision over less than everything
+    that was found would be a better one.
 
     Raises:
         ValueError: a count is negative, or more are correct than there are.
@@ -111,20 +114,26 @@ class EntityCounts:
 
     reference: int
     correct: int
+    spurious: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the counts can belong together."""
-        if not 0 <= self.correct <= self.reference:
+        if not 0 <= self.correct <= self.reference or (self.spurious or 0) < 0:
             raise ValueError(f"impossible counts in {self}")
 
     @classmethod
     def zero(cls) -> EntityCounts:
         """Nothing looked for: the start of a sum."""
-        return cls(0, 0)
+        return cls(0, 0, 0)
 
     def __add__(self, other: EntityCounts) -> EntityCounts:
         """Add count by count."""
-        return EntityCounts(self.reference + other.reference, self.correct + other.correct)
+        known = self.spurious is not None and other.spurious is not None
+        return EntityCounts(
+            self.reference + other.reference,
+            self.correct + other.correct,
+            (self.spurious or 0) + (other.spurious or 0) if known else None,
+        )
 
     @property
     def missed(self) -> int:
@@ -135,3 +144,25 @@ class EntityCounts:
     def accuracy(self) -> float | None:
         """The share that came through; None where there is none to find."""
         return self.correct / self.reference if self.reference else None
+
+    @property
+    def recall(self) -> float | None:
+        """The same as `accuracy`, by its name beside precision."""
+        return self.accuracy
+
+    @property
+    def precision(self) -> float | None:
+        """The share of what the hypothesis holds that is right; None where it holds nothing or nobody looked."""
+        if self.spurious is None or not self.correct + self.spurious:
+            return None
+        return self.correct / (self.correct + self.spurious)
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall (van Rijsbergen 1979); None where nothing is there on either side.
+
+        From the counts, so that it is 0 and not undefined where everything is missed.
+        """
+        if self.spurious is None or not self.reference + self.spurious:
+            return None
+        return 2 * self.correct / (self.reference + self.correct + self.spurious)

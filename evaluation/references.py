@@ -1,10 +1,13 @@
 """References: what is known for certain of each call, put together from the files of a folder.
 
 A set of references is a folder of STM, SegLST, RTTM, UEM and entity files (`evaluation.formats` says how they look);
-which call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither SegLST
-nor has `entities` is something else and is passed over. An STM or RTTM file without a single line says of the call of
-its name that nobody spoke. Plain text is a reference only where a case of a set names it
+which call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither
+SegLST nor has `entities` is something else and is passed over. An STM or RTTM file without a single line says of the
+call of its name that nobody spoke. Plain text is a reference only where a case of a set names it
 (`evaluation.evaluation_set`): elsewhere it may be a note.
+
+An `.nlp` file (`evaluation.nlp_format`) is the lines and the entities of the call of its name at once, with
+`NAME.wer_tag.json` and `NAME.norm.json` beside it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from evaluation.formats import (
     serialise_rttm,
     serialise_stm,
 )
+from evaluation.nlp_format import NlpDocument
+from evaluation.nlp_references import read_document, reference_of
 from tasks.storage import Storage
 
 __all__ = [
@@ -47,7 +52,7 @@ __all__ = [
     "serialise_stm",
 ]
 
-SUFFIXES: Final = frozenset({".stm", ".rttm", ".uem", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".rttm", ".uem", ".json", ".nlp"})
 """Files of a folder that are looked at."""
 
 RecordT = TypeVar("RecordT", StmLine, RttmTurn, UemRegion)
@@ -59,7 +64,8 @@ class Reference:
     """All that is known for certain of one call; None where there is no such file, empty where nobody spoke.
 
     `text` is what was said, where nothing is known of who said it and when: there are no `lines` then. `regions` are
-    the stretches in which turns are scored; None is the whole call.
+    the stretches in which turns are scored; None is the whole call. `document` is the `.nlp` file that lines and
+    entities are from, with the place of each entity.
     """
 
     call_id: str
@@ -68,13 +74,14 @@ class Reference:
     entities: tuple[ReferenceEntity, ...] | None = None
     text: str | None = None
     regions: tuple[UemRegion, ...] | None = None
+    document: NlpDocument | None = None
 
 
 def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
     """Put the files of a set together, call by call. Pure.
 
     Args:
-        files: (name, content) of each file; the suffixes `.stm`, `.rttm`, `.uem` and `.json` count, others are
+        files: (name, content) of each file; of the suffixes `.stm`, `.rttm`, `.uem`, `.json` and `.nlp`, others are
             passed over.
 
     Returns:
@@ -87,7 +94,9 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
     turns: dict[str, tuple[RttmTurn, ...]] = {}
     entities: dict[str, tuple[ReferenceEntity, ...]] = {}
     regions: dict[str, tuple[UemRegion, ...]] = {}
-    for name, content in sorted(files):
+    documents: dict[str, NlpDocument] = {}
+    contents = dict(sorted(files))
+    for name, content in contents.items():
         suffix = PurePath(name).suffix
         if suffix == ".stm":
             _add(lines, _by_call(parse_stm(content, name), name), name)
@@ -99,9 +108,20 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             _add(entities, dict([found]), name)
         elif suffix == ".json" and (segments := parse_seglst(content, name)) is not None:
             _add(lines, _by_call(segments, name), name)
+        elif suffix == ".nlp":
+            call_id = PurePath(name).stem
+            documents[call_id] = read_document(name, contents)
+            said, named = reference_of(call_id, documents[call_id])
+            _add(lines, {call_id: said}, name)
+            _add(entities, {call_id: named}, name)
     return {
         call_id: Reference(
-            call_id, lines.get(call_id), turns.get(call_id), entities.get(call_id), regions=regions.get(call_id)
+            call_id,
+            lines.get(call_id),
+            turns.get(call_id),
+            entities.get(call_id),
+            regions=regions.get(call_id),
+            document=documents.get(call_id),
         )
         for call_id in sorted({*lines, *turns, *entities})  # a UEM file alone says nothing of a call
     }
@@ -134,7 +154,7 @@ def load_references(place: Path | Storage) -> dict[str, Reference]:
     references = collect_references((name, text_of(name, content)) for name, content in files)
     if not references:
         where = str(place) if isinstance(place, Path) else place.uri
-        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json) in this folder")
+        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json, *.nlp) in this folder")
     return references
 
 

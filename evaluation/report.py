@@ -178,10 +178,38 @@ def figures_table(report: Report) -> Table:
     for column in ("value", "from", "to", "calls"):
         table.add_column(column, justify="right")
     for figure in report.figures:
+        if "." in figure.measure.key:
+            continue
         bounds = figure.interval
         low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
         values = (written(value, figure.measure.unit) for value in (figure.value, low, high))
         table.add_row(figure.measure.title, *values, str(figure.calls))
+    return table
+
+
+def classes_table(report: Report) -> Table | None:
+    """Draw the figures of each class of entities for the terminal; None where there is no entity."""
+    from rich.table import Table
+
+    found: dict[str, dict[str, Figure]] = {}
+    for figure in report.figures:
+        kind, _, name = figure.measure.key.partition(".")
+        if name:
+            found.setdefault(name, {})[kind] = figure
+    if not found:
+        return None
+    table = Table(title="entities by class")
+    table.add_column("class")
+    for column in ("calls", "found %", "from", "to", "precision %", "F1 %", "WER inside %"):
+        table.add_column(column, justify="right")
+    for name, figures in found.items():
+        recall = figures.get("entity_recall")
+        bounds = recall.interval if recall else None
+        cells = [None if bounds is None else bounds.low, None if bounds is None else bounds.high]
+        others = [figures.get(f"entity_{kind}") for kind in ("precision", "f1", "wer")]
+        cells += [None if figure is None else figure.value for figure in others]
+        calls, value = (str(recall.calls), recall.value) if recall else ("0", None)
+        table.add_row(name, calls, percent(value), *map(percent, cells))
     return table
 
 

@@ -17,6 +17,14 @@ from evaluation.diarization import (
     spoken_turns,
 )
 from evaluation.entities import EntityScore, entity_score
+from evaluation.entity_alignment import (
+    ClassErrors,
+    class_errors,
+    document_pieces,
+    document_words,
+    located_pieces,
+    located_words,
+)
 from evaluation.formats import StmLine
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import normalised_words
@@ -26,11 +34,11 @@ from evaluation.references import Reference
 from evaluation.silence import SilenceCounts, silence_counts
 from evaluation.slices import CallFacts
 from evaluation.speakers import SpeakerErrors, attribution_counts, speaker_errors
+from evaluation.spurious import known_terms
 from evaluation.timed import timed_speaker_errors
 from evaluation.trust import TrustCounts
 from evaluation.wer import character_errors, raw_word_errors, word_errors
 from tasks.attribute import UNKNOWN_SPEAKER
-from tasks.records import Region
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
 
@@ -41,9 +49,10 @@ class CallScore:
 
     `words` and `characters` are normalised, `raw` words as they are written. `speakers.counts` is cpWER, `timed`
     tcpWER, `attribution` WDER, `streams` ORC-WER, None where it was not asked for or takes too long. `turns` is DER,
-    scored up to the boundaries, and `turns_forgiving` without what is near to one. `silence` needs times and the length
-    of the recording, `trust` word probabilities. What the reference or the hypothesis does not have is counted as zero,
-    so that its rates are None. `transcribed` is False when there was nothing to compare with the reference.
+    scored up to the boundaries, and `turns_forgiving` without what is near to one. `entity_words` are word errors
+    inside of entities. `silence` needs times and the length of the recording, `trust` word probabilities. What the
+    reference or the hypothesis does not have is counted as zero, so that its rates are None. `transcribed` is False
+    when there was nothing to compare with the reference.
     """
 
     call_id: str
@@ -52,6 +61,7 @@ class CallScore:
     attribution: AttributionCounts
     entities: EntityScore
     transcribed: bool = True
+    entity_words: ClassErrors = field(default_factory=ClassErrors.zero)
     raw: ErrorCounts = field(default_factory=ErrorCounts.zero)
     timed: ErrorCounts = field(default_factory=ErrorCounts.zero)
     streams: ErrorCounts | None = None
@@ -106,6 +116,7 @@ def score_call(
     language: str = "en",
     facts: CallFacts | None = None,
     *,
+    terms: Mapping[str, Iterable[str]] | None = None,
     streams: bool = False,
 ) -> CallScore:
     """Compare one call with its reference.
@@ -115,6 +126,8 @@ def score_call(
         hypothesis: what was recognised; None when the call has no transcript, which counts as nothing recognised.
         language: of the normaliser.
         facts: what else is known of the call.
+        terms: names that the set knows, by class (`evaluation.spurious.known_terms`): heard where nobody said them,
+            they are spurious.
         streams: whether ORC-WER is computed, which takes a second for a call of five minutes.
 
     Returns:
@@ -128,13 +141,14 @@ def score_call(
     by_stream = stream_errors(lines, utterances, language) if streams and lines is not None else None
     spoken = None if lines is None and reference.turns is None else _turns(reference)
     heard = [turn for turn in spoken_turns(utterances) if turn.speaker != UNKNOWN_SPEAKER]
-    regions = None if reference.regions is None else [Region(one.start, one.end) for one in reference.regions]
+    regions = None if reference.regions is None else [(one.start, one.end) for one in reference.regions]
     return CallScore(
         reference.call_id,
         words=ErrorCounts.zero() if said is None else word_errors(said, utterances, language),
         speakers=speakers,
         attribution=attribution_counts(lines or (), utterances, speakers.assignment, language),
-        entities=entity_score(reference.entities or (), utterances, language),
+        entities=entity_score(reference.entities or (), utterances, language, lines=said, terms=terms),
+        entity_words=_entity_words(reference, utterances, language),
         transcribed=hypothesis is not None,
         raw=ErrorCounts.zero() if said is None else raw_word_errors(said, utterances),
         characters=ErrorCounts.zero() if said is None else character_errors(said, utterances, language),
@@ -163,6 +177,16 @@ def _said(reference: Reference) -> tuple[StmLine, ...] | None:
 def _turns(reference: Reference) -> Sequence[TimedSpeech]:
     """When who speaks: as turns say, else as lines do."""
     return spoken_turns(reference.lines or ()) if reference.turns is None else reference.turns
+
+
+def _entity_words(reference: Reference, utterances: Sequence[HypothesisUtterance], language: str) -> ClassErrors:
+    """Word errors inside of entities, with the places that the reference has of them, or where they are found in it."""
+    if reference.document is not None:
+        return class_errors(document_pieces(reference.document), document_words(utterances))
+    if reference.lines is None or not reference.entities:
+        return ClassErrors.zero()
+    pieces, _ = located_pieces(reference.lines, reference.entities, language)
+    return class_errors(pieces, located_words(utterances, language))
 
 
 def _trust(said: Sequence[StmLine], utterances: Iterable[HypothesisUtterance], language: str) -> TrustCounts:
@@ -199,10 +223,16 @@ def score_set(
         The scores, ordered by call_id.
     """
     spoken, known = languages or {}, facts or {}
+    terms = known_terms(entity for reference in references.values() for entity in reference.entities or ())
     return SetScore(
         calls=tuple(
             score_call(
-                reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id), streams=streams
+                reference,
+                hypotheses.get(call_id),
+                spoken.get(call_id, language),
+                known.get(call_id),
+                terms=terms,
+                streams=streams,
             )
             for call_id, reference in sorted(references.items())
         ),

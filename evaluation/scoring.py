@@ -113,7 +113,7 @@ def _heard(
         message = f"{', '.join(twice)}: in several months of the data set; say which with --month"
         raise SettingsError(message)
     spoken = group_rows(rows)
-    found = {str(call["call_id"]): call for call in calls}
+    found: dict[str, Mapping[str, Any]] = {str(call["call_id"]): call for call in calls}
     return found, {call_id: spoken.get(call_id, ()) for call_id in found}
 
 

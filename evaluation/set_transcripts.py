@@ -39,7 +39,7 @@ class CaseTranscript:
     @property
     def failed(self) -> bool:
         """Whether the row says only why there is no transcript."""
-        return self.call["outcome"] == "failed"
+        return str(self.call["outcome"]) == "failed"
 
     @property
     def spoken(self) -> tuple[HypothesisUtterance, ...]:

@@ -40,11 +40,19 @@ SMALL: Final = {word: value for value, word in enumerate(_TO_NINETEEN.split())} 
 ZEROS: Final = frozenset({"oh", "o", "nought"})
 """What people say for the digit zero, besides zero."""
 
-_SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_A_HUNDRED: Final = frozenset({"hundred", *_SCALES})
+SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+"""Words that multiply what stands before them."""
+
+_A_HUNDRED: Final = frozenset({"hundred", *SCALES})
 _REPEATS: Final = {"double": 2, "triple": 3}
-_SEPARATORS: Final = frozenset({"dash", "hyphen", "dot", "point", "slash", "space", "uh", "um"})
+_SEPARATORS: Final = frozenset({"dash", "hyphen", "dot", "point", "slash", "space", "plus", "uh", "um"})
 _NO_CODE: Final = _SEPARATORS | _A_HUNDRED
+_ALPHABET: Final = (
+    "alfa alpha bravo charlie delta echo foxtrot golf hotel india juliet juliett kilo lima mike november oscar papa"
+    " quebec romeo sierra tango uniform victor whiskey xray yankee zulu zed zee"
+)
+_LETTERS: Final = {word: word[0] for word in _ALPHABET.split()}
+"""The spelling alphabet of ICAO and NATO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ def cardinals(run: Sequence[Atom], at: int) -> list[tuple[Decimal, int]]:
             group, room = group + small, 10 if small >= 20 else 0
         elif text == "hundred" and 1 <= group < 100:
             group, room = group * 100, 100
-        elif (scale := _SCALES.get(text, last_scale)) < last_scale and group:
+        elif (scale := SCALES.get(text, last_scale)) < last_scale and group:
             total, group, room, last_scale = total + group * scale, Decimal(0), 100, scale
         elif text == "a" and index == at and index + 1 < len(run) and run[index + 1].text in _A_HUNDRED:
             group, room = Decimal(1), 0
@@ -172,6 +180,7 @@ def _rest(run: Sequence[Atom], at: int, code: str) -> int | None:
 def _pieces(run: Sequence[Atom], at: int) -> Iterator[tuple[str, int]]:
     """Read the first part of a code that starts at an atom, in every way in which it can be read."""
     text = run[at].text
+    yield from ((letter.replace("o", "0"), end) for letter, end in _letters(run, at))
     if text[0].isdecimal():
         yield re.sub(r"\D", "", text), at + 1
     elif text in ZEROS:
@@ -186,3 +195,15 @@ def _pieces(run: Sequence[Atom], at: int) -> Iterator[tuple[str, int]]:
         )
     elif text.isalpha() and text not in _NO_CODE:
         yield text.replace("o", "0"), at + 1
+
+
+def _letters(run: Sequence[Atom], at: int) -> Iterator[tuple[str, int]]:
+    """Read a letter that is spelled: "bravo", "b as in boy", "b for boy", "b like boy"."""
+    text = run[at].text
+    if text in _LETTERS:
+        yield _LETTERS[text], at + 1
+    elif len(text) == 1 and text.isalpha():
+        following = [atom.text for atom in run[at + 1 : at + 4]]
+        skip = 2 if following[:2] == ["as", "in"] else int(following[:1] in (["for"], ["like"]))
+        if skip and following[skip : skip + 1] and following[skip].startswith(text):
+            yield text, at + skip + 2

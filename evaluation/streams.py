@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
 from evaluation.hypotheses import HypothesisUtterance, in_order
-from evaluation.moments import dates, times
+from evaluation.moments import dates, times, years
 from evaluation.normalise import normalise
+from evaluation.quantities import numbers
 from evaluation.spoken import Atom, atoms
 from evaluation.values import Reader, Reading, amounts, read
 
-READERS: Final[Mapping[str, Reader]] = {"amount": amounts, "date": dates, "time": times}
-"""How the values of a type of entity are read."""
+READERS: Final[Mapping[str, Reader]] = {
+    "amount": amounts,
+    "date": dates,
+    "time": times,
+    "number": numbers,
+    "year": years,
+}
+"""How the values of a kind of entity (`evaluation.entity_classes.kind_of`) are read."""
 
 _CONTINUES: Final = re.compile(r"[-.,:/'\u2019]\w")
 
@@ -49,7 +56,7 @@ class Stream:
 
     @cached_property
     def readings(self) -> dict[str, list[Reading]]:
-        """For amounts, dates and times."""
+        """For amounts, dates, times and numbers."""
         return {kind: read(self.atoms, reader) for kind, reader in READERS.items()}
 
 
@@ -86,6 +93,25 @@ def _words(utterance: HypothesisUtterance, number: int) -> list[Heard]:
         else:
             words.append(Heard(text, start, end, number))
     return words
+
+
+def word_runs(tokens: Sequence[tuple[str, int]], wanted: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Find words in order: first token and the index behind the last, of each place."""
+    for first in range(len(tokens) - len(wanted) + 1 if wanted else 0):
+        if tokens[first][0] == wanted[0] and all(tokens[first + ahead][0] == word for ahead, word in enumerate(wanted)):
+            yield first, first + len(wanted)
+
+
+def letter_runs(tokens: Sequence[tuple[str, int]], letters: str) -> Iterator[tuple[int, int]]:
+    """Find words that spell the same letters in a row, wherever one ends and the next begins."""
+    for first in range(len(tokens) if letters else 0):
+        if not letters.startswith(tokens[first][0]):
+            continue
+        said, end = "", first
+        while end < len(tokens) and len(said) < len(letters) and letters.startswith(said):
+            said, end = said + tokens[end][0], end + 1
+        if said == letters:
+            yield first, end
 
 
 def tokens_of(text: str, language: str) -> list[str]:

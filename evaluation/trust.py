@@ -159,4 +159,5 @@ class TrustCounts:
 
 def _bins(probability: NDArray[np.float64]) -> NDArray[np.int_]:
     """The bin of each probability."""
-    return np.clip((probability * BINS).astype(int), 0, BINS - 1)
+    places: NDArray[np.int_] = np.clip((probability * BINS).astype(int), 0, BINS - 1)
+    return places

@@ -1,9 +1,10 @@
-"""Amounts, dates and times as values, however they are said or written. Pure.
+"""Amounts, dates, times and numbers as values, however they are said or written. Pure.
 
 =======  ===============================================================================================
 amount   "$142.50", "142 dollars and 50 cents", "142.50", "one forty two fifty" → Decimal("142.50")
 date     "October 5", "october fifth", "5th of October", "10/05", "2026-10-05" → `Calendar(10, 5, None or 2026)`
 time     "3:30 pm", "three thirty p.m.", "330 pm", "half past three", "15:30" → `Clock(15, 30, certain=True)`
+number   "1.5 million", "one point five million", "35%", "35 percent", "3rd", "third" → `Number(value, unit)`
 =======  ===============================================================================================
 
 Currencies are not compared. Dates in digits are month first. A time without "am" or "pm" below 13 is not certain of its
@@ -22,7 +23,11 @@ from evaluation.spoken import SMALL, ZEROS, Atom, cardinals
 _MAJOR: Final = frozenset({"dollar", "dollars", "buck", "bucks", "pound", "pounds", "euro", "euros"})
 _MINOR: Final = frozenset({"cent", "cents", "penny", "pence", "p"})
 _SYMBOLS: Final = frozenset("$£€")
-_PERCENT: Final = frozenset({"%", "percent"})
+CURRENCIES: Final = _MAJOR | (_MINOR - {"p"}) | _SYMBOLS
+"""What marks a number as an amount of money for certain."""
+
+PERCENT: Final = frozenset({"%", "percent"})
+"""What follows a percentage."""
 
 
 class Calendar(NamedTuple):
@@ -41,7 +46,14 @@ class Clock(NamedTuple):
     certain: bool
 
 
-Value: TypeAlias = Decimal | Calendar | Clock
+class Number(NamedTuple):
+    """A number; `unit` is "%" for a percentage, "th" for an ordinal, else ""."""
+
+    value: Decimal
+    unit: str = ""
+
+
+Value: TypeAlias = Decimal | Calendar | Clock | Number
 Reader: TypeAlias = Callable[[Sequence[Atom], int], Iterator[tuple[Value, int]]]
 """From atoms and where to start to every value there with the index behind it."""
 
@@ -83,20 +95,22 @@ def agree(reference: Value, hypothesis: Value) -> bool:
 def amounts(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
     """Read an amount of money; a bare number is one, a percentage is not."""
     first = at + (run[at].text in _SYMBOLS)
-    pairwise = list(_pairwise(run, first))
-    for value, end in [*cardinals(run, first), *pairwise]:
+    in_pairs = list(pairwise(run, first))
+    for value, end in [*cardinals(run, first), *in_pairs]:
         unit = text_at(run, end)
         if unit in _MAJOR:
             yield value, end + 1
             yield from _with_cents(run, end + 1, value)
         elif unit in _MINOR:
             yield value / 100, end + 1
-        elif unit not in _PERCENT:
+            if first > at:  # "$2.25 cents", as transcribers write
+                yield value, end + 1
+        elif unit not in PERCENT:
             yield value, end
             if first > at:  # "$142 and 50 cents"
                 yield from (found for found in _with_cents(run, end, value) if text_at(run, found[1] - 1) in _MINOR)
-    for value, end in pairwise:
-        if text_at(run, end) not in _MAJOR | _MINOR | _PERCENT:
+    for value, end in in_pairs:
+        if text_at(run, end) not in _MAJOR | _MINOR | PERCENT:
             yield value / 100, end
 
 
@@ -112,7 +126,7 @@ def _with_cents(run: Sequence[Atom], at: int, value: Decimal) -> Iterator[tuple[
             yield value, end
 
 
-def _pairwise(run: Sequence[Atom], at: int) -> Iterator[tuple[Decimal, int]]:
+def pairwise(run: Sequence[Atom], at: int) -> Iterator[tuple[Decimal, int]]:
     """Read number words said in pairs of digits, as one number: "one forty two fifty" is 14250, "four oh five" 405."""
     if text_at(run, at) not in SMALL:
         return

@@ -63,7 +63,7 @@ def evaluate(
 
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
-    from evaluation.report import figures_table, missed_line, report_table, slices_table
+    from evaluation.report import classes_table, figures_table, missed_line, report_table, slices_table
     from tasks.inventory import check_month
 
     if (set_place is None) == (references is None):
@@ -78,6 +78,8 @@ def evaluate(
     console.print(report_table(report))
     if report.figures:
         console.print(figures_table(report))
+    if classes := classes_table(report):
+        console.print(classes)
     if report.slices:
         console.print(slices_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
