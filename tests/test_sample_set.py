@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from evaluation.cases import Case, parse_cases
 from evaluation.formats import parse_stm
-from evaluation.sample_export import Sample, SampleRequest, draft
+from evaluation.sample_copies import draft
+from evaluation.sample_export import Sample, SampleRequest
 from evaluation.sample_places import draw_to_folder, draw_to_storage
 from evaluation.sample_status import examine, load_status
 from flows.cli import app
