@@ -9,9 +9,10 @@ estimated (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, sections 5.5 t
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 from tasks.errors import SettingsError
@@ -142,17 +143,33 @@ def _apart(name: str, one: str, two: str) -> int:
 
 
 def _named(groups: Sequence[Sequence[Cell]], by: Sequence[str]) -> dict[Cell, str]:
-    """A name for each group: what its cells are. Groups whose cells cross may come to the same one: it is numbered."""
+    """A name for each group: what its cells are. Long ones are cut, and numbered where they come to the same."""
     every = [{cell[place] for cells in groups for cell in cells} for place in range(len(by))]
     used: Counter[str] = Counter()
     names: dict[Cell, str] = {}
     for cells in groups:
-        parts = [f"{name}: {_levels(name, {cell[i] for cell in cells}, every[i])}" for i, name in enumerate(by)]
-        name = "; ".join(parts) or "all calls"
+        parts = _parts(frozenset(cells), by, every) if by else ["all calls"]
+        more = [f"{len(parts) - _MOST_NAMED} more"] if len(parts) > _MOST_NAMED else []
+        name = " + ".join([*parts[:_MOST_NAMED], *more])
         used[name] += 1
-        unique = f"{name} ({used[name]})" if used[name] > 1 else name
-        names |= dict.fromkeys(cells, unique)
+        names |= dict.fromkeys(cells, f"{name} ({used[name]})" if used[name] > 1 else name)
     return names
+
+
+def _parts(cells: frozenset[Cell], by: Sequence[str], every: Sequence[set[str]]) -> list[str]:
+    """What cells are, each part as `language: de or en; snr: any`: those with the same rest are said together."""
+    rests: defaultdict[str, set[Cell]] = defaultdict(set)
+    for first, *rest in cells:
+        rests[first].add(tuple(rest))
+    together: defaultdict[frozenset[Cell], set[str]] = defaultdict(set)
+    for level, found in rests.items():
+        together[frozenset(found)].add(level)
+    heads = sorted(((_levels(by[0], levels, every[0]), found) for found, levels in together.items()), key=itemgetter(0))
+    return [
+        f"{by[0]}: {head}{tail and '; '}{tail}"
+        for head, found in heads
+        for tail in (_parts(found, by[1:], every[1:]) if len(by) > 1 else [""])
+    ]
 
 
 def _levels(name: str, levels: set[str], every: set[str]) -> str:

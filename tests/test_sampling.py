@@ -91,6 +91,19 @@ def test_small_cells_go_to_their_nearest() -> None:
     assert "language: de; snr: under 10 dB" == named["de", "under 10 dB"]
 
 
+def test_names_say_what_is_joined() -> None:
+    """And no more than that: what is joined across languages is said part by part, and not all of what is long."""
+    bands = ("under 10 dB", "10 to 20 dB", "20 to 30 dB", "30 dB or more")
+    counts = {("en", band): 1000 for band in bands} | {("de", band): 1 for band in bands}
+    named = strata_of(counts, ("language", "snr"), 40)
+    assert "language: de; snr: any + language: en; snr: 10 to 20 dB" in named.values()
+    assert "language: en; snr: 20 to 30 dB" in named.values()
+    crossed = {(str(number), str(number % 9)): 1 for number in range(20)}
+    assert {"a: 0 or 18 or 9; b: 0 + a: 1 or 10 or 19; b: 1 + a: 11 or 2; b: 2 + 6 more"} == {
+        *strata_of(crossed, ("a", "b"), 3).values()
+    }
+
+
 @given(st.dictionaries(CELLS, st.integers(1, 50), min_size=1, max_size=20), st.integers(2, 60), st.randoms())
 def test_strata_are_large_enough(counts: dict[Cell, int], n: int, chance: random.Random) -> None:
     """Each can give two calls without getting more than twice its share, whatever the order of the cells."""
