@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from evaluation.cases import CASES, Case, parse_cases
 from evaluation.formats import ReferenceFileError
 from evaluation.references import Reference, collect_references, scored_regions, text_of
+from evaluation.sampling import reweighted, uncovered
 from tasks.errors import ObjectVanished
 from tasks.storage import Storage
 
@@ -35,11 +36,17 @@ class SetCase:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A set: where it lies, its cases in the order of the file, and a digest of cases and references."""
+    """A set: where it lies, its cases in the order of the file, and a digest of cases and references.
+
+    `awaited` are the call_ids of a sample (`evaluation.sampling`) whose references nobody has written yet; the other
+    cases of their strata stand for them. `uncovered` says for how many calls the strata stand in which none is written.
+    """
 
     storage: Storage
     cases: tuple[SetCase, ...]
     digest: str
+    awaited: tuple[str, ...] = ()
+    uncovered: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,7 +60,7 @@ class EvaluationSet:
 
 
 def load_set(storage: Storage) -> EvaluationSet:
-    """Read a set, and check that everything that its cases name is there.
+    """Read a set, and check that everything that its cases name is there; of a sample, references may be missing.
 
     Args:
         storage: the folder of the set.
@@ -71,17 +78,32 @@ def load_set(storage: Storage) -> EvaluationSet:
     cases = parse_cases(text_of(CASES, content))
     there = {info.key for info in storage.list()}
     files: dict[str, bytes] = {}
+    awaited: list[str] = []
     for number, case in cases:
-        for path in (*case.audio, *case.references):
-            if path not in there:
-                raise ReferenceFileError(CASES, number, f"call {case.call_id}: there is no {path} in the set")
-        files |= {path: storage.get(path).data for path in case.references if path not in files}
+        missing = [path for path in (*case.audio, *case.references) if path not in there]
+        if missing and case.stratum is not None and set(missing) <= set(case.references):
+            awaited.append(case.call_id)
+        elif missing:
+            raise ReferenceFileError(CASES, number, f"call {case.call_id}: there is no {missing[0]} in the set")
+        else:
+            files |= {path: storage.get(path).data for path in case.references if path not in files}
+    present = {case.call_id for _, case in cases} - set(awaited)
+    if not present:
+        raise ReferenceFileError(
+            CASES, None, f"none of its {len(cases)} calls has a reference yet; see README.md there"
+        )
+    weighted = {case.call_id: case for case in reweighted((case for _, case in cases), present)}
     digest = hashlib.sha256(content)
     for name in sorted(files):
         digest.update(hashlib.sha256(f"{name}\n".encode() + files[name]).digest())
     known = dict(_known(files))
+    chosen = [(number, weighted[case.call_id]) for number, case in cases if case.call_id in present]
     return EvaluationSet(
-        storage, tuple(SetCase(case, _reference(case, known, number)) for number, case in cases), digest.hexdigest()
+        storage,
+        tuple(SetCase(case, _reference(case, known, number)) for number, case in chosen),
+        digest.hexdigest(),
+        tuple(awaited),
+        uncovered((case for _, case in cases), present),
     )
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from evaluation.cases import Case
 from evaluation.hypotheses import HypothesisUtterance, group_rows
@@ -22,11 +22,9 @@ from tasks.local import transcribe_files
 from tasks.models import Models
 from tasks.records import CallRef, Leg
 from tasks.rows import CallRows
+from tasks.samples import TRANSCRIPTS, file_stem
 from tasks.settings import Settings
 from tasks.storage import Storage
-
-FOLDER: Final = "transcripts"
-"""Where a set keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def transcribe_set(
 
 def place_to_keep(storage: Storage) -> Storage | None:
     """The set itself, if one may write there; else None."""
-    probe = f"{FOLDER}/.may-write"
+    probe = f"{TRANSCRIPTS}/.may-write"
     try:
         storage.put(probe, b"")
         storage.delete(probe)
@@ -138,7 +136,7 @@ def _name(call: CallRef, storage: Storage, models: Models, settings: Settings) -
         call.hints,
         calibration=models.recognizer.calibration.digest,
     )
-    return f"{FOLDER}/{call.call_id}/{sound.hexdigest()[:16]}-{mark}.json"
+    return f"{TRANSCRIPTS}/{file_stem(call.call_id)}/{sound.hexdigest()[:16]}-{mark}.json"
 
 
 def _kept(keep: Storage, name: str) -> CaseTranscript | None:

@@ -38,6 +38,7 @@ from flows.cli_evaluation import evaluate
 from flows.cli_metrics import metrics
 from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
+from flows.cli_sample import sample_app
 from flows.shell import shell
 from tasks.errors import CallscribeError, StorageUnavailable, UsageError
 from tasks.logs import configure_logs
@@ -57,6 +58,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="Pull and list model bundles.", no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(models_app, name="models")
 app.add_typer(hold_app, name="hold")
+app.add_typer(sample_app, name="sample")
 
 
 class Format(StrEnum):

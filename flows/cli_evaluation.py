@@ -116,6 +116,10 @@ def _by_set(
 
     settings = load_settings(config, overrides={"models": models})
     known = load_set(_storage_of(place, settings))
+    if known.awaited:
+        errors.print(f"{len(known.awaited)} calls of the sample have no reference yet; the others stand for them")
+    for stratum, calls in known.uncovered.items():
+        errors.print(f"no call of the stratum {escape(stratum)} has a reference: {calls:.0f} calls are not covered")
     if transcripts is not None or month is not None:
         return score_dataset_by_set(known, transcripts_of(config, transcripts), month)
     return score_evaluation_set(known, _transcribed(known, settings))
@@ -123,8 +127,9 @@ def _by_set(
 
 def _transcribed(known: EvaluationSet, settings: Settings) -> dict[str, CaseTranscript]:
     """The transcripts of a set, by call_id; says what failed and where they are kept."""
-    from evaluation.set_transcripts import FOLDER, place_to_keep, transcribe_set
+    from evaluation.set_transcripts import place_to_keep, transcribe_set
     from tasks.models import load_models
+    from tasks.samples import TRANSCRIPTS
 
     keep = place_to_keep(known.storage)
     if keep is None:
@@ -141,7 +146,7 @@ def _transcribed(known: EvaluationSet, settings: Settings) -> dict[str, CaseTran
                 reason = f"{made.call['error_code']}: {made.call['error']}"
                 errors.print(f"[red]failed[/] {escape(case.call_id)}: {escape(reason)}")
     if keep is not None:
-        errors.print(f"{len(found)} transcripts are kept in {escape(keep.object_uri(FOLDER))}")
+        errors.print(f"{len(found)} transcripts are kept in {escape(keep.object_uri(TRANSCRIPTS))}")
     return found
 
 

@@ -3,8 +3,9 @@
 The tombstone comes first, so that nothing brings a call back: planning passes it over, and every commit drops it. Then
 both objects of its shard are rewritten even where it is in neither, so that a writer that had read the tombstones
 before meets changed objects and reads again (`tasks.dataset`). Then the plans, checkpoints and lists of the month's
-runs, and lists of calls for backfills, are rewritten without it. What stays is the call_id in the tombstone and in the
-certificate, digests, and older versions of the objects where the bucket keeps them; the certificate says so.
+runs, lists of calls for backfills, and samples for human transcription are rewritten without it. What stays is the
+call_id in the tombstone and in the certificate, digests, and older versions of the objects where the bucket keeps them;
+the certificate says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tasks.errors import CallHeld, SettingsError, StorageRefused
 from tasks.holds import holds_on, read_holds
 from tasks.inventory import archive_of, claimed_by_others, read_archive
 from tasks.records import CallRef
+from tasks.samples import erase_from_samples
 from tasks.setting_groups import ArchiveSettings
 from tasks.shards import TABLES, object_key, shard_of
 from tasks.storage import OlderVersions, Storage
@@ -106,6 +108,7 @@ def erase_calls(
         rewritten, run_ids = erase_from_runs(data.storage, one, in_month)
         keys += rewritten
         keys += filter_changes(data.storage, one, in_month)
+        keys += erase_from_samples(data.storage, one, in_month)
         removed += [f"_runs/{run_id}/{folder}/" for run_id in run_ids for folder in sorted(SPOKEN)]
         if archive is not None:
             say(f"removing recordings of {one}")

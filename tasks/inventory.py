@@ -156,7 +156,7 @@ def _listed(storage: Storage, month: str, settings: ArchiveSettings, manifest: M
         if row is None or where is None or (own_month and where != month):
             yield _Listed(place, None)
             continue
-        keys = [_key_of(uri, storage) for uri in row.uri]
+        keys = [key_of(uri, storage) for uri in row.uri]
         inside = tuple(dict.fromkeys(key for key in keys if key is not None))
         yield _Listed(place, where, row, inside) if len(inside) == len(keys) else _Listed(place, where)
 
@@ -231,7 +231,7 @@ def _leg(storage: Storage, key: str, etag: str | None, size_bytes: int | None) -
     return Leg(key, storage.object_uri(key), etag, size_bytes)
 
 
-def _key_of(uri: str, storage: Storage) -> str | None:
+def key_of(uri: str, storage: Storage) -> str | None:
     """The key of an object by its URI, or as it is; None where it lies outside of the archive, or cannot be one."""
     key = uri
     if "://" in uri:

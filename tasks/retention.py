@@ -3,7 +3,7 @@
 Four rules, each a number of days, or none:
 
 - `changes_days`: what backfills changed, passages of the transcripts included;
-- `utterances_days`: everything that was spoken; the rows of `calls` stay, and say since when the text is gone;
+- `utterances_days`: everything that was spoken, in samples too; rows of `calls` stay, and say since when it is gone;
 - `calls_days`: the calls themselves, as by an erasure: they are not transcribed again;
 - `runs_days`: plans and records of runs that have ended; certificates and digests stay (`tasks.retention_runs`).
 
@@ -28,6 +28,7 @@ from tasks.holds import CALL, Hold, holds_on, read_holds
 from tasks.retention_begun import BegunRetention
 from tasks.retention_rules import COLUMNS, KIND, OldCalls, old_calls, text_before
 from tasks.retention_runs import keeps_spoken, remove_old_runs
+from tasks.samples import erase_from_samples
 from tasks.schemas import Row
 from tasks.setting_groups import ArchiveSettings, RetentionSettings
 
@@ -150,6 +151,8 @@ class _Retention:
         storage = self.data.storage
         if self.begun is not None and spoken and keeps_spoken(storage):
             erase_from_runs(storage, month, spoken, only_spoken=True)
+        if self.begun is not None and spoken:
+            erase_from_samples(storage, month, spoken)
         # After what it is made of, so that a backfill that goes on makes none of it again.
         old = calls | spoken | changes
         count = sum(filter_changes(storage, month, old, apply=self.begun is not None).values()) if old else 0

@@ -16,6 +16,9 @@ import pytest
 from small_month import CALLS, MONTH, SmallMonth, bundles, fill, recognizer
 from stand_ins import StandInRecognizer
 
+from evaluation.sample_export import SampleRequest
+from evaluation.sample_places import draw_to_storage
+from evaluation.sample_status import load_status
 from flows.backfill import backfill
 from flows.docs import ROOT
 from flows.s3_server import LocalS3Server, find_weed
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["bundles", "recognizer"]
 pytestmark = pytest.mark.long
 
-ROLES = ("reader", "runner", "eraser")
+ROLES = ("reader", "runner", "eraser", "sampler")
 ARCHIVE, TRANSCRIPTS = "s3://recordings", "s3://transcripts"
 # The actions of IAM that operations of S3 need, and all that any policy names.
 ACTIONS = {
@@ -211,14 +214,41 @@ def test_the_reader(month: SmallMonth, become: Callable[[str], None]) -> None:
     )
 
 
+def _sample(month: SmallMonth) -> str:
+    """Draw every call of the month that can be drawn; where the sample lies."""
+    request = SampleRequest(month=MONTH, n=6, by=("language",), seed="1")
+    return draw_to_storage(month.data, open_storage(ARCHIVE), request, "quality")[1]
+
+
+def test_the_sampler(month: SmallMonth, become: Callable[[str], None], sent: list[Sent]) -> None:
+    """Draws samples and reads references; sees no certificate, changes no table and no recording."""
+    become("admin")
+    certificate, table = (_one(month.storage, prefix) for prefix in ("_certificates/", "calls/"))
+    become("sampler")
+    sent.clear()
+    storage, archive = month.storage, open_storage(ARCHIVE)
+    storage.put(f"samples/{MONTH}-quality/audio/other.wav", b"of a draw that was cut off")
+    assert 6 == len(load_status(open_storage(_sample(month))).missing)
+    assert [] == _not_granted("sampler", sent)
+    _refused(
+        lambda: storage.get(certificate),
+        lambda: storage.delete(table),
+        lambda: storage.put(table, b""),
+        lambda: archive.put("2026/10/05/mono-1.wav", b""),
+        lambda: archive.delete("2026/10/05/mono-1.wav"),
+    )
+
+
 def test_the_eraser(month: SmallMonth, become: Callable[[str], None], sent: list[Sent]) -> None:
     """Erases, recordings too, also by age, and says what is locked; hears no recording, and changes no hold."""
     month.storage.put("_control/backfills/1.txt", b"mono-0\nmono-1\n")  # as the runner does, who was killed then
+    place = open_storage(_sample(month))
     become("eraser")
     sent.clear()
     archive, storage = open_storage(ARCHIVE), month.storage
     result = erase_calls(DataSet(storage), ["mono-0"], "request", ArchiveSettings(), archive=archive)
     assert (1, {}) == (len(result.audio), result.kept)
+    assert (5, None) == (len(load_status(place).cases), place.head("audio/mono-0.wav"))
     assert b"mono-1\n" == storage.get("_control/backfills/1.txt").data
     assert result.older_versions
     assert {0} == {found.locked if found else None for found in result.older_versions.values()}
