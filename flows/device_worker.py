@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasks.errors import CallscribeError, places_of
 from tasks.settings import prepare_environment, quieten_terminal
@@ -52,9 +52,12 @@ def main(descriptor: int) -> None:
     quieten_terminal()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other process sees to it
     signal.signal(signal.SIGTERM, _stop)
-    while True:
-        order = orders.get()
-        tell(_done(order, tell))
+    try:
+        while True:
+            tell(_done(orders.get(), tell))
+    except SystemExit:
+        pass  # what the job in hand has open is closed with this
+    _leave()
 
 
 def _done(order: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -125,6 +128,18 @@ def _read(other: socket.socket, orders: queue.Queue[dict[str, Any]]) -> None:
                 orders.put(json.loads(line))
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_S)
+    os._exit(EXIT_STOPPED)
+
+
+def _leave() -> NoReturn:
+    """End, with nothing left to keep, and not by way of the interpreter's end.
+
+    There, libraries take down what they have on a device. One of three processes on a GPU was still there 30 s after it
+    had been told to end, with nothing in hand, and held the card's memory and the run (evaluation/benchmarks/gpu.md).
+    """
+    with suppress(OSError, ValueError):  # whoever read it is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(EXIT_STOPPED)
 
 

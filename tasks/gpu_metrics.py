@@ -21,6 +21,7 @@ class Nvml(Protocol):
     """What is asked of pynvml; every function raises NVMLError where there is no answer."""
 
     NVMLError: type[Exception]
+    nvmlMemory_v2: int  # noqa: N815  # its names
 
     def nvmlInit(self) -> None:  # noqa: N802  # its name
         """Load the driver's library."""
@@ -31,7 +32,7 @@ class Nvml(Protocol):
     def nvmlDeviceGetName(self, handle: Any) -> str:  # noqa: ANN401, N802
         """What it is called."""
 
-    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:  # noqa: ANN401, N802
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, version: int) -> Any:  # noqa: ANN401, N802
         """Its memory: `used` and `total`, bytes."""
 
     def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any:  # noqa: ANN401, N802
@@ -64,7 +65,8 @@ class GpuCollector(Collector):
                 nvml.nvmlInit()
                 self._handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid)
             labels = [self._uuid, str(nvml.nvmlDeviceGetName(self._handle))]
-            memory = nvml.nvmlDeviceGetMemoryInfo(self._handle)
+            # The older answer counts what the driver keeps for itself (0.6 GB of an H200) as used; nvidia-smi does not.
+            memory = nvml.nvmlDeviceGetMemoryInfo(self._handle, nvml.nvmlMemory_v2)
             used.add_metric(labels, memory.used)
             total.add_metric(labels, memory.total)
             use.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100)  # not of a MIG slice

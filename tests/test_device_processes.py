@@ -4,13 +4,16 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.device_processes import MOST_FALSE_STARTS, DeviceProcesses
+from flows.device_worker import EXIT_STOPPED, STOP_S
 from flows.progress import CallDone, Nobody, watched_by
+from flows.worker_process import WorkerProcess
 from tasks.dispatch import Ending, Order
 from tasks.errors import SettingsError
 from tasks.settings import load_settings
@@ -267,3 +270,23 @@ def test_one_that_does_not_end_is_killed(
     (pid,) = crew.pids
     crew.leave()
     assert not Path(f"/proc/{pid}").exists()
+
+
+LINGERING = """
+import atexit, sys, time
+import flows.device_worker
+flows.device_worker._done = lambda order, tell: {"say": "ended", "counts": {}}
+atexit.register(time.sleep, 3600)
+flows.device_worker.main(int(sys.argv[1]))
+"""
+
+
+def test_one_with_nothing_in_hand_ends_at_once(tmp_path: Path) -> None:
+    """Also where a library does not come to its end: on a GPU, a run waited half a minute for such a process."""
+    program = tmp_path / "lingering.py"
+    program.write_text(LINGERING)
+    worker = WorkerProcess((str(program),), {})
+    worker.order({"job": 1})
+    assert [{"say": "ended", "counts": {}}] == worker.said()
+    worker.dismiss()
+    assert f"ended with exit status {EXIT_STOPPED}" == worker.end(time.monotonic() + STOP_S)
