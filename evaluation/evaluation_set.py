@@ -112,7 +112,7 @@ def _known(files: Mapping[str, bytes]) -> Iterator[tuple[str, Mapping[str, Refer
     for name, content in files.items():
         text, path = text_of(name, content), PurePath(name)
         if path.suffix == ".txt":
-            yield name, {path.stem: Reference(path.stem, text=text)}
+            yield name, {path.stem: Reference(path.stem, text=text.strip())}
         elif path.suffix == ".uem":
             yield name, scored_regions(text, name)
         elif path.suffix == ".nlp":

@@ -37,7 +37,7 @@ from evaluation.speakers import SpeakerErrors, attribution_counts, speaker_error
 from evaluation.spurious import known_terms
 from evaluation.timed import timed_speaker_errors
 from evaluation.trust import TrustCounts
-from evaluation.wer import character_errors, raw_word_errors, word_errors
+from evaluation.wer import character_errors, raw_word_errors, value_word_errors, word_errors
 from tasks.attribute import UNKNOWN_SPEAKER
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
@@ -47,12 +47,12 @@ __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_
 class CallScore:
     """How one call compares with its reference.
 
-    `words` and `characters` are normalised, `raw` words as they are written. `speakers.counts` is cpWER, `timed`
-    tcpWER, `attribution` WDER, `streams` ORC-WER, None where it was not asked for or takes too long. `turns` is DER,
-    scored up to the boundaries, and `turns_forgiving` without what is near to one. `entity_words` are word errors
-    inside of entities. `silence` needs times and the length of the recording, `trust` word probabilities. What the
-    reference or the hypothesis does not have is counted as zero, so that its rates are None. `transcribed` is False
-    when there was nothing to compare with the reference.
+    `words` and `characters` are normalised, `values` are words with numbers as values, `raw` words as they are written.
+    `speakers.counts` is cpWER, `timed` tcpWER, `attribution` WDER, `streams` ORC-WER, None where it was not asked for
+    or takes too long. `turns` is DER, scored up to the boundaries, and `turns_forgiving` without what is near to one.
+    `entity_words` are word errors inside of entities. `silence` needs times and the length of the recording, `trust`
+    word probabilities. What the reference or the hypothesis does not have is counted as zero, so that its rates are
+    None. `transcribed` is False when there was nothing to compare with the reference.
     """
 
     call_id: str
@@ -62,6 +62,7 @@ class CallScore:
     entities: EntityScore
     transcribed: bool = True
     entity_words: ClassErrors = field(default_factory=ClassErrors.zero)
+    values: ErrorCounts = field(default_factory=ErrorCounts.zero)
     raw: ErrorCounts = field(default_factory=ErrorCounts.zero)
     timed: ErrorCounts = field(default_factory=ErrorCounts.zero)
     streams: ErrorCounts | None = None
@@ -150,6 +151,7 @@ def score_call(
         entities=entity_score(reference.entities or (), utterances, language, lines=said, terms=terms),
         entity_words=_entity_words(reference, utterances, language),
         transcribed=hypothesis is not None,
+        values=ErrorCounts.zero() if said is None else value_word_errors(said, utterances, language),
         raw=ErrorCounts.zero() if said is None else raw_word_errors(said, utterances),
         characters=ErrorCounts.zero() if said is None else character_errors(said, utterances, language),
         timed=ErrorCounts.zero() if lines is None else timed_speaker_errors(lines, utterances, language).counts,

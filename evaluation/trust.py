@@ -153,7 +153,7 @@ class TrustCounts:
         for length_s, wrong in zip(self.seconds, self.faults, strict=True):
             part = min(1.0, left / length_s) if length_s else 1.0
             found += part * wrong
-            left -= part * length_s
+            left = max(0.0, left - part * length_s)
         return found / faults
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalised_words
 from evaluation.rates import ErrorCounts
+from evaluation.value_words import value_words
 
 
 def word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> ErrorCounts:
@@ -27,6 +28,23 @@ def word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], langu
     return count_errors(
         normalised_words((line.text for line in in_order(reference)), language),
         normalised_words((utterance.text for utterance in in_order(hypothesis)), language),
+    )
+
+
+def value_word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> ErrorCounts:
+    """Count the word errors of one call with numbers as values: a number is one word, however it is written.
+
+    Args:
+        reference: what was said, raw text, in any order.
+        hypothesis: what was recognised, raw text, in any order.
+        language: of the normaliser.
+
+    Returns:
+        Counts over the words of `evaluation.value_words`.
+    """
+    return count_errors(
+        value_words((line.text for line in in_order(reference)), language),
+        value_words((utterance.text for utterance in in_order(hypothesis)), language),
     )
 
 

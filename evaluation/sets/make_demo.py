@@ -29,6 +29,7 @@ from zlib import crc32
 
 import numpy as np
 
+from evaluation.cases import CASES, Case, serialise_cases
 from evaluation.sets.demo_scripts import CALLS, Call, Entity, Role, Speaker
 from evaluation.sets.telephone import (
     RATE_HZ,
@@ -62,6 +63,16 @@ CODECS: dict[str, tuple[str, int | None]] = {
     "flac": ("flac", None),
 }
 """FFmpeg's encoder and its bit rate in bit/s, by file extension."""
+
+TAGS: dict[str, tuple[str, ...]] = {
+    "demo-0001": ("domain terms",),
+    "demo-0002": ("domain terms", "overlap"),
+    "demo-0003": ("domain terms", "low bit rate"),
+    "demo-0004": ("domain terms", "overlap"),
+    "demo-0005": ("domain terms", "noisy"),
+    "demo-0008": ("domain terms", "overlap", "silence"),
+}
+"""The scenarios of each call, as slices of reports."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +268,19 @@ def make_call(call: Call, styles: Path, out: Path) -> Path:
     return path
 
 
+def demo_cases() -> Iterator[Case]:
+    """The cases of the demo set: the calls with references, and the line that nobody talks on."""
+    for call in CALLS:
+        yield Case(
+            call_id=call.call_id,
+            audio=(f"archive/{MONTH}/{call.day:02}/{call.call_id}.{call.container}",),
+            references=tuple(f"references/{call.call_id}{suffix}" for suffix in (".stm", ".rttm", ".entities.json")),
+            tags=TAGS[call.call_id],
+            channel_roles=ROLES if call.channels == 2 else (),
+        )
+    yield Case(call_id="demo-0006", audio=(f"archive/{MONTH}/13/demo-0006.wav",), tags=("silence",), speech=False)
+
+
 def make_silent_line(path: Path) -> None:
     """Record a line that nobody talks on: noise and hum."""
     samples = 24 * RATE_HZ
@@ -281,6 +305,7 @@ def main() -> None:
     args = parser.parse_args()
     out: Path = args.out
     paths = {call.call_id: make_call(call, args.styles, out) for call in CALLS}
+    (out / CASES).write_text(serialise_cases(demo_cases()), encoding="utf-8")
     make_silent_line(out / "archive" / MONTH / "13" / "demo-0006.wav")
     make_damaged(out / "archive" / MONTH / "14" / "demo-0007.mp3", healthy=paths["demo-0003"])
 
