@@ -85,7 +85,7 @@ def _plan(entity: ReferenceEntity, heard: Sequence[Heard], language: str) -> tup
 def _codes(stream: Stream, heard: Sequence[Heard], codes: Iterable[str]) -> Iterator[_Span]:
     """Find codes that stand alone: no digit of the same breath before or behind."""
     run = stream.atoms
-    for first in range(len(run)):
+    for first in sorted({at for code in codes for at in stream.beginnings.get(code[0], ())}):
         for code in codes:
             end = spelled(run, first, code)
             if end is None or _joins(run, first - 1, heard) or _joins(run, end - 1, heard):

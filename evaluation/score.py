@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from typing import Final
 
 from evaluation.confidence import scored_utterances
 from evaluation.diarization import (
@@ -39,6 +43,9 @@ from evaluation.timed import timed_speaker_errors
 from evaluation.trust import TrustCounts
 from evaluation.wer import character_errors, raw_word_errors, value_word_errors, word_errors
 from tasks.attribute import UNKNOWN_SPEAKER
+
+CALLS_AT_A_TIME: Final = 50
+"""What a process of several scores before it hands in its results; fewer calls are scored in one process."""
 
 __all__ = ["CallScore", "HypothesisUtterance", "SetScore", "score_call", "score_set"]
 
@@ -207,6 +214,7 @@ def score_set(
     facts: Mapping[str, CallFacts] | None = None,
     *,
     streams: bool = False,
+    processes: int = 1,
 ) -> SetScore:
     """Compare a set of calls with their references.
 
@@ -220,23 +228,32 @@ def score_set(
         languages: call_id → language.
         facts: call_id → what else is known of the call.
         streams: whether ORC-WER is computed.
+        processes: how many score at a time; the result is the same.
 
     Returns:
         The scores, ordered by call_id.
     """
     spoken, known = languages or {}, facts or {}
     terms = known_terms(entity for reference in references.values() for entity in reference.entities or ())
-    return SetScore(
-        calls=tuple(
-            score_call(
-                reference,
-                hypotheses.get(call_id),
-                spoken.get(call_id, language),
-                known.get(call_id),
-                terms=terms,
-                streams=streams,
-            )
-            for call_id, reference in sorted(references.items())
-        ),
-        unreferenced=tuple(sorted(hypotheses.keys() - references.keys())),
-    )
+    work = [
+        (reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id))
+        for call_id, reference in sorted(references.items())
+    ]
+    scored = partial(_scored, terms=terms, streams=streams)
+    if processes > 1 and len(work) > CALLS_AT_A_TIME:
+        # Not forked: whoever calls may have threads.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            calls = tuple(pool.map(scored, work, chunksize=CALLS_AT_A_TIME))
+    else:
+        calls = tuple(map(scored, work))
+    return SetScore(calls, unreferenced=tuple(sorted(hypotheses.keys() - references.keys())))
+
+
+def _scored(
+    work: tuple[Reference, Sequence[HypothesisUtterance] | None, str, CallFacts | None],
+    *,
+    terms: Mapping[str, Iterable[str]],
+    streams: bool,
+) -> CallScore:
+    reference, hypothesis, language, facts = work
+    return score_call(reference, hypothesis, language, facts, terms=terms, streams=streams)

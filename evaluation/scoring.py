@@ -15,6 +15,7 @@ from evaluation.report import Report
 from evaluation.score import score_set
 from evaluation.set_transcripts import CaseTranscript
 from evaluation.slices import CallFacts
+from tasks.devices import usable_cores
 from tasks.errors import SettingsError
 from tasks.query import read_utterances
 from tasks.records import Turn
@@ -130,6 +131,7 @@ def _report_of_set(
         spoken,
         languages={one.case.call_id: one.case.language for one in chosen},
         facts={one.case.call_id: _facts(one, calls.get(one.case.call_id, {})) for one in chosen},
+        processes=usable_cores(),
         streams=sum(call.get("duration_s") or 0.0 for call in calls.values()) < STREAMS_BELOW_S,
     )
     return Report(name, score).with_figures()

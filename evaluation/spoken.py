@@ -102,6 +102,8 @@ def cardinals(run: Sequence[Atom], at: int) -> list[tuple[Decimal, int]]:
         (value, index behind it), shortest first: "one hundred and five" is 1, 100 and 105. Empty where no number is.
     """
     found: list[tuple[Decimal, int]] = []
+    if at >= len(run) or not (run[at].text[0].isdecimal() or run[at].text in SMALL or run[at].text == "a"):
+        return found  # nearly every word
     total, group, room, last_scale = Decimal(0), Decimal(0), 100, 10**12
     for index in range(at, len(run)):
         text = run[index].text
@@ -156,6 +158,13 @@ def spelled(run: Sequence[Atom], at: int, code: str) -> int | None:
     if at and run[at].word == run[at - 1].word:
         return None
     return _follow(_pieces(run, at), run, code)
+
+
+def first_letters(run: Sequence[Atom], at: int) -> set[str]:
+    """What a code that starts at an atom may begin with, as `spelled` reads it."""
+    if at and run[at].word == run[at - 1].word:
+        return set()
+    return {piece[0] for piece, _ in _pieces(run, at) if piece}
 
 
 def _follow(pieces: Iterable[tuple[str, int]], run: Sequence[Atom], code: str) -> int | None:

@@ -12,7 +12,7 @@ from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.moments import dates, times, years
 from evaluation.normalise import normalise
 from evaluation.quantities import numbers
-from evaluation.spoken import Atom, atoms
+from evaluation.spoken import Atom, atoms, first_letters
 from evaluation.values import Reader, Reading, amounts, read
 
 READERS: Final[Mapping[str, Reader]] = {
@@ -48,6 +48,15 @@ class Stream:
     def atoms(self) -> list[Atom]:
         """For numbers of every kind."""
         return atoms(self.words)
+
+    @cached_property
+    def beginnings(self) -> dict[str, list[int]]:
+        """For codes: the atoms at which one may begin, by its first digit or letter."""
+        found: dict[str, list[int]] = {}
+        for at in range(len(self.atoms)):
+            for first in first_letters(self.atoms, at):
+                found.setdefault(first, []).append(at)
+        return found
 
     @cached_property
     def tokens(self) -> list[tuple[str, int]]:
