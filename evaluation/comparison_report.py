@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.comparison import Compared, Comparison, VariantCompared
 from evaluation.measures import Measure
-from evaluation.report import written
+from evaluation.wording import written
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -33,9 +33,9 @@ from evaluation.figures import Drawn, Figure, figures_of
 from evaluation.intervals import Counts, Difference, Interval
 from evaluation.measures import Measure, measures_of
 from evaluation.multiplicity import significant_by_holm
-from evaluation.report import written
 from evaluation.score import CallScore
 from evaluation.slices import group
+from evaluation.wording import written
 from tasks.errors import SettingsError
 
 EVERYWHERE: Final = ("all", "calls")

@@ -60,6 +60,7 @@ def evaluate(
 
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
+    from evaluation.advice import advice_lines
     from evaluation.report import classes_table, figures_table, missed_line, report_table, slices_table
     from tasks.inventory import check_month
 
@@ -80,6 +81,8 @@ def evaluate(
     if report.slices:
         console.print(slices_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
+    for line in advice_lines(report.advice) if report.figures else ():
+        console.print(line, markup=False, highlight=False)
     if json_file is not None:
         with writing(json_file):
             json_file.write_text(report.to_json(), encoding="utf-8")
