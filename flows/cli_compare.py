@@ -41,7 +41,7 @@ def compare(
     `[variants.default]`, `[variants.beam-1]` with `recognizer.beam_size = 1`, `[variants.denoised]` with
     `audio.denoise = "auto"`, `[variants.large]` with `models.bundle = "production"`
 
-    Example: `callscribe compare evaluation/sets/demo --variants variants.toml --cost-per-hour 2.50`
+    Example: `callscribe compare s3://sets/bank --variants variants.toml --cost-per-hour 2.50`
     """
     from evaluation.comparison import compare as compared
     from evaluation.comparison_report import choice_line, front_table, measures_table, to_json, worse_lines

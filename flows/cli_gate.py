@@ -63,7 +63,7 @@ def gate(  # noqa: PLR0913  # its options
     What is accepted is kept in the data set (--transcripts) and never written over. With `gate.required = true`, runs
     and backfills only begin with a bundle and settings that were accepted.
 
-    Example: `callscribe gate evaluation/sets/demo --gate gate.toml`
+    Example: `callscribe gate sets/bank --gate gate.toml`
 
     Example: `callscribe gate s3://sets/bank --gate gate.toml --accept --notes "large-v3" --transcripts s3://transcripts`
     """

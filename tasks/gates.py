@@ -118,14 +118,13 @@ def keep_verdict(storage: Storage, verdict: Verdict, counts: bytes) -> Verdict:
     while True:
         number += 1
         kept = replace(verdict, number=number, counts_sha256=hashlib.sha256(counts).hexdigest())
-        # The counts first, under their digest: nobody asks for those of a verdict that was never written.
+        # The counts first: nobody asks for those of a verdict that was never written.
         storage.put(counts_key(kept), counts)
         body = kept.to_json().encode()
         try:
             put_surely(storage, verdict_key(kept.set, number), body, None)
         except PreconditionFailed:
-            storage.delete(counts_key(kept))
-            continue
+            continue  # another writer has the number; our counts lie there under a digest that nobody names
         _move_head(storage, kept, body)
         return kept
 
