@@ -23,8 +23,8 @@ from tasks.storage import open_storage
 
 COMMAND = Path(sys.executable).with_name("callscribe")
 COMMANDS = [
-    *(["transcribe"], ["run"], ["query"], ["show"], ["evaluate"], ["compare"], ["gate"], ["models"], ["models", "pull"], ["models", "list"]),
-    *(["check"], ["demo"], ["shell"], ["sample"], ["sample", "status"]),
+    *(["transcribe"], ["run"], ["query"], ["show"], ["evaluate"], ["models"], ["models", "pull"], ["models", "list"]),
+    *(["compare"], ["gate"], ["check"], ["demo"], ["shell"], ["sample"], ["sample", "status"]),
 ]  # fmt: skip
 MONTH = "2026-10"
 Runner = Callable[..., "Said"]
