@@ -221,6 +221,8 @@ def _lacking(rule: Threshold, figure: Figure, calls: Sequence[CallScore]) -> str
         return f"the references have {words:,} words, and the rule wants {rule.words:,}"
     if rule.confident and figure.interval is None:
         return f"{figure.calls} calls are too few for an interval"
+    if rule.confident and rule.calls == 1 and figure.interval and figure.interval.low == figure.interval.high:
+        return "all calls say the same, so that the interval is a point: say with calls = N how many of them are enough"
     return ""
 
 

@@ -85,6 +85,15 @@ def _accepted(calls: list[CallScore], before: list[CallScore]) -> Accepted:
     return Accepted("run 1", read_counts(counts_of(before), calls))
 
 
+def test_calls_that_are_all_right(known: EvaluationSet) -> None:
+    """The interval is a point, however few they are: the rule must say how many are enough."""
+    rule = '[[threshold]]\nmeasure = "wer"\nmax = 0.1\nconfident = true\n'
+    right = scores(known, [0] * 10)
+    (found,) = judged(rule, right)
+    assert (False, "cannot tell: all calls say the same") == (found.passed, found.reason[:35])
+    assert [True, False] == [judged(f"{rule}calls = {calls}", right)[0].passed for calls in (10, 11)]
+
+
 def test_no_slice_is_worse(known: EvaluationSet) -> None:
     """By more than so many points, and not by chance; without an accepted run there is nothing to be worse than."""
     before, same = scores(known, [2] * 10), scores(known, [2] * 10)
