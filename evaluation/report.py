@@ -12,12 +12,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from evaluation.advice import Advice, advise
 from evaluation.entities import EntityMiss, EntityScore
 from evaluation.figures import Figure, SliceFigures, figures_of, slices_of_set
-from evaluation.measures import Unit
 from evaluation.normalise import NORMALISER
 from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.score import CallScore, SetScore
+from evaluation.wording import percent, written
+
+__all__ = [
+    "Report",
+    "classes_table",
+    "figures_table",
+    "missed_line",
+    "percent",
+    "report_table",
+    "slices_table",
+    "total_rows",
+    "written",
+]
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +43,8 @@ COLUMNS: Final = ("call", "words", "WER %", "sub", "del", "ins", "cpWER %", "WDE
 class Report:
     """A scored set under a name, with the normaliser that made its counts.
 
-    `figures` and `slices` are the measures with their intervals (`with_figures`); empty where nobody asked for them.
+    `figures` and `slices` are the measures with their intervals (`with_figures`), and `advice` is what is weak in them;
+    empty where nobody asked for them.
     """
 
     name: str
@@ -38,11 +52,13 @@ class Report:
     normaliser: str = NORMALISER
     figures: tuple[Figure, ...] = ()
     slices: tuple[SliceFigures, ...] = ()
+    advice: tuple[Advice, ...] = ()
 
     def with_figures(self) -> Report:
-        """The same report with every measure, its interval, and the slices of the set."""
+        """The same report with every measure, its interval, the slices of the set, and what to do."""
         calls = self.score.calls
-        return replace(self, figures=figures_of(calls), slices=slices_of_set(calls))
+        figures, slices = figures_of(calls), slices_of_set(calls)
+        return replace(self, figures=figures, slices=slices, advice=advise(calls, figures, slices))
 
     def to_json(self, *, spoken: bool = True) -> str:
         """Write the report as JSON: sorted keys, rates rounded to 6 digits, the same text for the same scores.
@@ -61,6 +77,7 @@ class Report:
             "untranscribed": list(score.untranscribed),
             "total": self.totals(),
             **({"figures": _figures(self.figures)} if self.figures else {}),
+            **({"advice": [one.to_json() for one in self.advice]} if self.figures else {}),
             **({"slices": [_slice(one) for one in self.slices]} if self.slices else {}),
             "calls": {call.call_id: _call(call, spoken=spoken) for call in score.calls},
         }
@@ -125,11 +142,6 @@ def missed_line(report: Report) -> str:
     if not counts.reference:
         return "Missed entities: no references."
     return f"Missed entities ({counts.missed} of {counts.reference}): {'; '.join(found) or 'none'}."
-
-
-def percent(rate: float | None) -> str:
-    """Write a rate as a percentage with one decimal; `-` when it is undefined."""
-    return "-" if rate is None else f"{100 * rate:.1f}"
 
 
 def _rows(score: SetScore) -> list[tuple[str, ...]]:
@@ -234,18 +246,6 @@ def slices_table(report: Report) -> Table:
         table.add_row(escape(one.value), one.dimension, str(one.calls), str(one.words), *cells)
         last = one.dimension
     return table
-
-
-def written(value: float | None, unit: Unit, *, named: bool = True) -> str:
-    """Write a figure in its unit: shares as percentages, `-` where it is undefined.
-
-    >>> written(0.0912, "%"), written(3.25, "per hour"), written(None, "%"), written(0.5, "%", named=False)
-    ('9.1 %', '3.2 per hour', '-', '50.0')
-    """
-    if value is None:
-        return "-"
-    number = percent(value) if unit == "%" else f"{value:.1f}" if unit else f"{value:.2f}"
-    return f"{number} {unit}" if named and unit else number
 
 
 def _miss(miss: EntityMiss) -> str:

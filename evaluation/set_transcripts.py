@@ -20,6 +20,7 @@ from tasks.fingerprint import fingerprint
 from tasks.legs import etag_of
 from tasks.local import transcribe_files
 from tasks.models import Models
+from tasks.planning import Wanted
 from tasks.records import CallRef, Leg
 from tasks.rows import CallRows
 from tasks.samples import TRANSCRIPTS, file_stem
@@ -93,6 +94,27 @@ def transcribe_set(
         yield case, made
 
 
+def kept_transcripts(
+    cases: Iterable[Case], storage: Storage, of: Wanted, settings: Settings, keep: Storage
+) -> dict[str, CaseTranscript]:
+    """The transcripts of a set that were made before, without loading a model.
+
+    Args:
+        cases: those with audio are looked for.
+        storage: the set.
+        of: the fingerprint of a call with some hints (`tasks.run_models.Fingerprints.of`).
+        settings: as for `transcribe_set`.
+        keep: where transcripts are kept.
+
+    Returns:
+        call_id → transcript, of those that are there.
+    """
+    listed = {info.key: info for info in storage.list()}
+    calls = [_call(case, listed, storage, settings) for case in cases if case.audio]
+    found = {call.call_id: _kept(keep, _key(call, storage, of(call.hints))) for call in calls}
+    return {call_id: made for call_id, made in found.items() if made is not None}
+
+
 def place_to_keep(storage: Storage) -> Storage | None:
     """The set itself, if one may write there; else None."""
     probe = f"{TRANSCRIPTS}/.may-write"
@@ -125,10 +147,7 @@ def _call(case: Case, listed: Mapping[str, Any], storage: Storage, settings: Set
 
 
 def _name(call: CallRef, storage: Storage, models: Models, settings: Settings) -> str:
-    """The key of a transcript: a hash of the recording, and the fingerprint."""
-    sound = hashlib.sha256()
-    for file in call.files:
-        sound.update(hashlib.sha256(storage.get(file.key).data).digest())
+    """The key of a transcript that these models make."""
     mark = fingerprint(
         settings,
         models.bundle.digest,
@@ -136,6 +155,14 @@ def _name(call: CallRef, storage: Storage, models: Models, settings: Settings) -
         call.hints,
         calibration=models.recognizer.calibration.digest,
     )
+    return _key(call, storage, mark)
+
+
+def _key(call: CallRef, storage: Storage, mark: str) -> str:
+    """The key of a transcript: a hash of the recording, and the fingerprint."""
+    sound = hashlib.sha256()
+    for file in call.files:
+        sound.update(hashlib.sha256(storage.get(file.key).data).digest())
     return f"{TRANSCRIPTS}/{file_stem(call.call_id)}/{sound.hexdigest()[:16]}-{mark}.json"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.job import Overrides
+from flows.job import Overrides, stopped
 from flows.month import Workplace, run_over
+from tasks.errors import GateRequired
 from tasks.inventory import check_month, previous_month
 from tasks.reconcile import RunSummary
 
@@ -41,11 +43,16 @@ def archive_run(
         overrides: settings by group and name that win over the environment and the settings file.
 
     Returns:
-        what the run did.
+        what the run did. Where a gate is required (`gate.required`) and none was passed, the flow run ends as `Failed`
+        in a state of the name `GateRequired`, before anything was planned.
 
     Raises:
+        GateRequired: that, to whoever calls the flow.
         RunIncomplete: a listed object is in no row; the certificate says how many.
     """
     place = Workplace.opened(archive, transcripts, overrides)
     month = check_month(month or previous_month(datetime.now(ZoneInfo(place.settings.archive.timezone))))
-    return run_over(place, month).summary
+    try:
+        return run_over(place, month).summary
+    except GateRequired as error:
+        return cast("RunSummary", stopped(error))  # whoever calls the flow gets the error raised

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from evaluation.changes import ChangeCounts
-from flows.job import Overrides
+from flows.job import Overrides, stopped
 from flows.month import Workplace, run_over
 from flows.progress import watcher
 from tasks.active import left_unfinished
-from tasks.errors import ObjectVanished, SettingsError
+from tasks.errors import GateRequired, ObjectVanished, SettingsError
 from tasks.inventory import months_between
 from tasks.quote import Quote, quote_run
 from tasks.reconcile import RunSummary
@@ -68,10 +69,11 @@ def backfill(
         overrides: settings by group and name that win over the environment and the settings file.
 
     Returns:
-        what it did.
+        what it did. Where a gate is required and none was passed, the flow run ends as of `archive-run`.
 
     Raises:
         QueryError: the condition is none.
+        GateRequired: a gate is required, and none was passed with these models and settings.
         BudgetReached: the budget of a month's run did not last; start it again with more, and it goes on.
         RunIncomplete: a listed object is in no row; the certificate says how many.
     """
@@ -90,7 +92,10 @@ def backfill(
         if not place.data.shards(month):
             watcher().note(f"nothing of {month} was ever transcribed: `callscribe run --month {month}` does that")
             continue
-        done = run_over(place, month, selection)
+        try:
+            done = run_over(place, month, selection)
+        except GateRequired as error:
+            return cast("Backfill", stopped(error))  # whoever calls the flow gets the error raised
         runs.append(done.summary)
         changes += done.changes
     return Backfill(tuple(runs), changes)

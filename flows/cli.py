@@ -3,7 +3,8 @@
 Exit codes: 0 done; 1 unexpected error; 2 wrong usage, setting or query; 3 done, and some calls failed; 4 storage;
 5 model bundle; 6 device; 7 a run that cannot account for every object; 8 another run over the month is under way;
 9 a data set that is not as it was certified; 10 a call under legal hold; 11 a run at the end of its budget;
-130 interrupted.
+12 a fallback recogniser that refuses us; 13 a gate that is not passed; 14 a run that must show a passed gate, and
+cannot; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from flows.cli_common import (
     transcripts_of,
     writing,
 )
+from flows.cli_compare import compare
 from flows.cli_evaluation import evaluate
+from flows.cli_gate import gate
 from flows.cli_metrics import metrics
 from flows.cli_records import erase, hold_app, mend, retain, verify
 from flows.cli_runs import backfill, plan, run
@@ -176,6 +179,8 @@ def show(
 
 
 app.command()(evaluate)
+app.command()(compare)
+app.command()(gate)
 
 
 @models_app.command("pull")

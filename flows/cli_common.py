@@ -73,14 +73,23 @@ def writing(path: Path) -> Iterator[None]:
         raise UsageError(message) from error
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not empty, without the mark that editors put before the first.
+def read_text(path: Path) -> str:
+    """A file of text, without the mark that editors put before its first line.
 
     Raises:
         UsageError: it cannot be read.
     """
     try:
-        return [stripped for line in path.read_text(encoding="utf-8-sig").splitlines() if (stripped := line.strip())]
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file that are not empty.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return [stripped for line in read_text(path).splitlines() if (stripped := line.strip())]

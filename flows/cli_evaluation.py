@@ -9,14 +9,11 @@ import typer
 from rich.markup import escape
 
 from flows.cli_common import ConfigOption, TranscriptsOption, console, errors, folder_of, transcripts_of, writing
+from flows.cli_set import opened_set, transcribed
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
-    from evaluation.evaluation_set import EvaluationSet
     from evaluation.report import Report
-    from evaluation.set_transcripts import CaseTranscript
-    from tasks.settings import Settings
-    from tasks.storage import Storage
 
 
 def evaluate(
@@ -63,6 +60,7 @@ def evaluate(
 
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
+    from evaluation.advice import advice_lines
     from evaluation.report import classes_table, figures_table, missed_line, report_table, slices_table
     from tasks.inventory import check_month
 
@@ -83,6 +81,8 @@ def evaluate(
     if report.slices:
         console.print(slices_table(report))
     console.print(missed_line(report), markup=False, highlight=False)
+    for line in advice_lines(report.advice) if report.figures else ():
+        console.print(line, markup=False, highlight=False)
     if json_file is not None:
         with writing(json_file):
             json_file.write_text(report.to_json(), encoding="utf-8")
@@ -110,49 +110,11 @@ def _by_set(
     place: str, config: Path | None, transcripts: str | None, month: str | None, models: dict[str, str | None]
 ) -> Report:
     """The report of an evaluation set: transcribed anew, or as the data set holds its calls."""
-    from evaluation.evaluation_set import load_set
     from evaluation.scoring import score_dataset_by_set, score_evaluation_set
     from tasks.settings import load_settings
 
     settings = load_settings(config, overrides={"models": models})
-    known = load_set(_storage_of(place, settings))
-    if known.awaited:
-        errors.print(f"{len(known.awaited)} calls of the sample have no reference yet; the others stand for them")
-    for stratum, calls in known.uncovered.items():
-        errors.print(f"no call of the stratum {escape(stratum)} has a reference: {calls:.0f} calls are not covered")
+    known = opened_set(place, settings)
     if transcripts is not None or month is not None:
         return score_dataset_by_set(known, transcripts_of(config, transcripts), month)
-    return score_evaluation_set(known, _transcribed(known, settings))
-
-
-def _transcribed(known: EvaluationSet, settings: Settings) -> dict[str, CaseTranscript]:
-    """The transcripts of a set, by call_id; says what failed and where they are kept."""
-    from evaluation.set_transcripts import place_to_keep, transcribe_set
-    from tasks.models import load_models
-    from tasks.samples import TRANSCRIPTS
-
-    keep = place_to_keep(known.storage)
-    if keep is None:
-        errors.print(f"{escape(known.storage.uri)} cannot be written: the transcripts are not kept, and made anew")
-    with errors.status("loading models"):
-        models = load_models(settings.models, settings.recognizer, settings.diarization, settings.fallback)
-    cases = [one.case for one in known.cases]
-    found: dict[str, CaseTranscript] = {}
-    with errors.status("transcribing") as status:
-        for case, made in transcribe_set(cases, known.storage, models, settings, keep=keep):
-            found[case.call_id] = made
-            status.update(f"transcribing ({len(found)} of {len(cases)} done)")
-            if made.failed:
-                reason = f"{made.call['error_code']}: {made.call['error']}"
-                errors.print(f"[red]failed[/] {escape(case.call_id)}: {escape(reason)}")
-    if keep is not None:
-        errors.print(f"{len(found)} transcripts are kept in {escape(keep.object_uri(TRANSCRIPTS))}")
-    return found
-
-
-def _storage_of(place: str, settings: Settings) -> Storage:
-    """A folder of this machine, or a place in storage."""
-    from tasks.storage import open_storage
-
-    uri = place if "://" in place else Path(place).absolute().as_uri()
-    return open_storage(uri, settings.storage.options())
+    return score_evaluation_set(known, transcribed(known, settings))

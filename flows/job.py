@@ -89,10 +89,20 @@ def transcribe_job(
     try:
         return do_job(JobToDo(transcripts, run_id, job, overrides, budget_s, instead), get_run_logger())
     except UsageError as error:
-        if FlowRunContext.get() is None:
-            raise  # as a plain function
-        # Of a state that a flow returns, Prefect keeps name and message, and raises its data in the calling flow.
-        return Failed(name=state_name(error), message=error.message, data=error)
+        return stopped(error)
+
+
+def stopped(error: UsageError) -> State[Any]:
+    """The state in which a flow run ends that an error has stopped: its name and its sentence.
+
+    Of a state that a flow returns, Prefect keeps name and message, and raises its data where the flow was called.
+
+    Raises:
+        UsageError: the error itself, where the flow was called as a plain function.
+    """
+    if FlowRunContext.get() is None:
+        raise error
+    return Failed(name=state_name(error), message=error.message, data=error)
 
 
 def state_name(error: UsageError) -> str:

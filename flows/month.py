@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from prefect import get_run_logger, tags
 from prefect.runtime import deployment
@@ -26,6 +26,7 @@ from tasks.active import ActiveMonth, Kind, Lease
 from tasks.certificates import certify, was_ended
 from tasks.dataset import DataSet
 from tasks.errors import CallscribeError, LeaseLost, RunIncomplete, SettingsError
+from tasks.gates import require_gate
 from tasks.inventory import archive_of
 from tasks.job_record import forget_calls
 from tasks.logs import configure_logs
@@ -91,17 +92,19 @@ def run_over(place: Workplace, month: str, selection: Selection | None = None) -
 
     Raises:
         BudgetReached: the budget did not last; what was done is certified, and the run may be gone on with.
+        GateRequired: a gate is required, and none was passed with these models and settings.
         RunIncomplete: a listed object is in no row; the certificate says how many.
         RunUnderWay: another process works on the month.
     """
     started = time.monotonic()
     data, settings = place.data, place.settings
+    gates = require_gate(data.storage, settings)
     data.prove_safe()
     kind: Kind = "run" if selection is None else "backfill"
     active = ActiveMonth.take(data.storage, month, new_run_id(), settings.run.lease_s, _say_waiting, kind)
     served = deployment.get_id() is not None
     with discreet(), active.kept(served=served), ExitStack() as observing:
-        head = _planned(place, active, selection, started)
+        head = _planned(place, active, selection, started, gates)
         progress = observing.enter_context(observed_run(data.storage, settings, head))
         get_run_logger().info("%s %s: %s calls in %s jobs", head.kind, head.run_id, head.calls, head.jobs)
         if not head.listed_objects:
@@ -146,7 +149,13 @@ def _crew_of(place: Workplace, active: ActiveMonth, head: RunHead) -> Iterator[C
         yield ThisProcess(uri, head.run_id, place.overrides, active.check)
 
 
-def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None, started: float) -> RunHead:
+def _planned(
+    place: Workplace,
+    active: ActiveMonth,
+    selection: Selection | None,
+    started: float,
+    gates: Mapping[str, Mapping[str, Any]],
+) -> RunHead:
     """The plan of the run that the month belongs to: the one that was left unfinished, or a new one."""
     data = place.data
     models = fingerprints_of(place.settings)
@@ -180,7 +189,7 @@ def _planned(place: Workplace, active: ActiveMonth, selection: Selection | None,
             forget_plan(data.storage, active.run_id)  # its planner died: nobody will ever ask for it
         active.start_anew(new_run_id())
     watcher().stage(f"taking the inventory of {active.month}")
-    return plan_run(data, place.source, active.month, place.settings, models, active.run_id, selection)
+    return plan_run(data, place.source, active.month, place.settings, models, active.run_id, selection, gates)
 
 
 def _warn_of_large_shards(head: RunHead, settings: Settings) -> None:

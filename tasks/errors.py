@@ -38,6 +38,8 @@
         ├── CertificateBroken       a certificate is missing or altered
         ├── CallHeld                a call that is to be erased is under legal hold
         ├── NotAsCertified          what stands is not what was certified
+        ├── GateFailed              transcripts of a set are not as right as the gate demands
+        ├── GateRequired            a run needs a gate that was passed with its models and settings, and there is none
         ├── BudgetReached           a run has come to the end of its budget, and may be gone on with
         ├── RunUnderWay             another process is working on the month
         ├── LeaseLost               another process has taken over the month
@@ -305,6 +307,18 @@ class NotAsCertified(UsageError):
     """What stands in a data set is not what its certificates say."""
 
     exit_code = 9
+
+
+class GateFailed(UsageError):
+    """The transcripts of a set are not as right as a gate demands, or too few calls say so."""
+
+    exit_code = 13
+
+
+class GateRequired(UsageError):
+    """A run has to show a gate that was passed with its models and settings, and there is none."""
+
+    exit_code = 14
 
 
 class BudgetReached(UsageError):

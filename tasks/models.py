@@ -28,6 +28,7 @@ from tasks.fallback_settings import FallbackSettings
 from tasks.recognize import Recognizer
 from tasks.remote_recognizer import RemoteRecognizer
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
+from tasks.settings import Settings
 from tasks.whisper import WHOLE_WINDOW_S, Whisper
 
 # Batches that are worked on side by side on a CPU.
@@ -101,6 +102,28 @@ def load_models(
     prove(models)
     fit_batches(models, recognizer)
     return models
+
+
+def models_under(models: Models, before: Settings, settings: Settings) -> Models | None:
+    """Models that are loaded, under other settings, where these ask for no others; None where they do.
+
+    The weights are shared: what decodes with a wide beam and what does with a narrow one are one model in memory.
+
+    Args:
+        models: that were loaded.
+        before: the settings that they were loaded under.
+        settings: those that are wanted.
+    """
+    loading = {"kind", "cpu_threads", "batch_size"}
+    one, other = (each.recognizer.model_dump(include=loading) for each in (before, settings))
+    if before.models != settings.models or one != other or settings.recognizer.kind != "whisper":
+        return None
+    diarizer = models.diarizer
+    if before.diarization != settings.diarization:
+        diarizer = load_diarizer(models.bundle, models.device, settings.diarization)
+    changed = replace(models, recognizer=models.whisper.under(settings.recognizer), diarizer=diarizer)
+    fit_batches(changed, settings.recognizer)
+    return changed
 
 
 def prove(models: Models) -> None:

@@ -7,9 +7,10 @@ job that is being filled.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.dataset import Change, DataSet
 from tasks.erase_runs import erase_from_job, erase_from_unplanned, erased_among
@@ -39,6 +40,7 @@ def plan_run(
     models: Fingerprints,
     run_id: str | None = None,
     selection: Selection | None = None,
+    gates: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunHead:
     """List a month of the archive, decide what is work, and write the plan.
 
@@ -51,6 +53,7 @@ def plan_run(
         run_id: of the run; a new one when left out.
         selection: what a backfill does anew; its transcripts are kept as they are, to be compared. None: a run over
             what is new or changed.
+        gates: what was shown before it began, where a gate was required (`tasks.gates`).
 
     Returns:
         the head of the plan, which is written.
@@ -109,6 +112,7 @@ def plan_run(
             worker_hour_price=settings.run.worker_hour_price,
             currency=settings.run.currency,
             alternatives=dict(models.alternatives),
+            gates={way: dict(shown) for way, shown in (gates or {}).items()},
             fallback_minute_price=settings.fallback.minute_price,
         )
     _name_unplanned(data, head, counts, listed.unmatched)

@@ -29,6 +29,7 @@ class Fingerprints:
         of: the fingerprint of a call with some hints.
         alternatives: for each way in which jobs may be run instead (`tasks.instead`), the fingerprint of its settings
             alone.
+        any_type: fingerprint with the archive's own hints, whatever the compute type.
     """
 
     bundle: str
@@ -37,6 +38,7 @@ class Fingerprints:
     hints: CallHints
     of: Wanted
     alternatives: Mapping[str, str] = field(default_factory=dict)
+    any_type: str = ""
 
     @property
     def plain(self) -> str:
@@ -71,10 +73,12 @@ def fingerprints_with(settings: Settings, bundle: Bundle, device: str | None = N
         calibration = load_calibration(bundle.name, recognizer_digest(bundle.manifest)).digest
     else:
         compute_type = calibration = ""  # nobody knows, and nobody has calibrated it
+    hints = settings.archive.hints()
     return Fingerprints(
         bundle=bundle.name,
         bundle_digest=bundle.digest,
         compute_type=compute_type,
-        hints=settings.archive.hints(),
+        hints=hints,
         of=cache(partial(fingerprint, settings, bundle.digest, compute_type, calibration=calibration)),
+        any_type=fingerprint(settings, bundle.digest, "", hints, calibration=calibration),
     )

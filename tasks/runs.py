@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tasks.conditional import put_surely
 from tasks.errors import ObjectVanished, RunIncomplete, SettingsError
@@ -30,7 +31,8 @@ class RunHead:
     `kind` is `run` or `backfill`; `request` the digest of what a backfill was asked for. What was `quoted` before the
     run is by the speed of earlier ones; `device_rtfx` is that by the name of the device, as far as it is known.
     `alternatives` are the fingerprints of what its jobs may be run with instead (`tasks.instead`): nothing, unless
-    `run.without_gpu` says so.
+    `run.without_gpu` says so. `gates` are what was shown before it began, where a gate was required: for each way in
+    which jobs may be run (`planned`, and those of `alternatives`), what `tasks.gates.Verdict.reference` says.
     """
 
     run_id: str
@@ -67,6 +69,7 @@ class RunHead:
     worker_hour_price: float | None = None
     currency: str = ""
     alternatives: dict[str, str] = field(default_factory=dict)
+    gates: dict[str, dict[str, Any]] = field(default_factory=dict)
     fallback_minute_price: float | None = None
 
 

@@ -534,6 +534,27 @@ class RunSettings(Group):
         return self
 
 
+class GateSettings(Group):
+    """What runs and backfills must show before they begin: a gate that their models and settings passed."""
+
+    required: bool = Field(
+        default=False,
+        description="A run or backfill only begins where `callscribe gate SET --accept` was passed with its bundle and "
+        "its settings (docs/evaluation.md); else it ends with exit code 14.",
+    )
+    set: str | None = Field(
+        None, description="Name of the set that must have been passed, or `name` of the gate file; any when unset."
+    )
+    max_age_days: float | None = Field(
+        None, gt=0, description="Days after which what was accepted does not count any more; unset: it always does."
+    )
+    any_compute_type: bool = Field(
+        default=False,
+        description="What was accepted in another compute type counts, too, such as int8 on a CPU for float16 on a "
+        "GPU: words differ a little between the two.",
+    )
+
+
 class LogSettings(Group):
     """The log of a process, on stderr. No spoken word and no attribute value is in it."""
 

@@ -35,6 +35,7 @@ from tasks.setting_groups import (
     ClusterSettings,
     DecoderSettings,
     DiarizationSettings,
+    GateSettings,
     Group,
     LogSettings,
     MetricSettings,
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     fallback: FallbackSettings = FallbackSettings()
     run: RunSettings = RunSettings()
+    gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
     logs: LogSettings = LogSettings()
     metrics: MetricSettings = MetricSettings()

@@ -31,12 +31,15 @@ from tasks.active import ActiveMonth, active_key
 from tasks.bundles import Manifest, describe_file, open_bundle, pull_bundle
 from tasks.certificates import read_chain
 from tasks.dataset import DataSet
-from tasks.errors import BudgetReached, LeaseLost, RunUnderWay, SettingsError, StorageRefused
+from tasks.errors import BudgetReached, GateRequired, LeaseLost, RunUnderWay, SettingsError, StorageRefused
+from tasks.gates import Verdict, keep_verdict
 from tasks.models import Models
 from tasks.query import connect, read_transcript
 from tasks.reconcile import RunSummary, summary_rows
+from tasks.run_models import fingerprints_of
 from tasks.runs import new_run_id, read_head, read_job
 from tasks.schemas import Row
+from tasks.settings import load_settings
 from tasks.storage import FolderAccess, Storage, open_storage
 from tasks.verify import verify
 
@@ -538,6 +541,44 @@ def test_two_runs_over_one_month(world: World) -> None:
     run = world.run(Meanwhile(second), run={"lease_s": 1.0})
     assert run.summary.accounted
     assert f"run {run.summary.run_id} over {MONTH} is under way" in refused[0]
+
+
+def test_a_run_that_must_show_a_gate(world: World) -> None:
+    """It only begins with a bundle and settings that were accepted, and its certificate says so."""
+    world.archive.put(_key("c1"), wav(tone()))
+    required = {"required": True, "set": "bank"}
+    with pytest.raises(GateRequired, match=r"callscribe gate bank --gate gate\.toml --accept"):
+        world.run(gate=required)
+    arguments = (MONTH, world.archive.uri, world.transcripts.uri, world.overrides(gate=required))
+    state = archive_run(*arguments, return_state=True)
+    assert ("GateRequired", True) == (state.name, state.is_failed())
+    assert [] == list(world.transcripts.list())
+    models = fingerprints_of(load_settings(overrides=world.overrides()))
+    accepted = Verdict(
+        set="bank",
+        set_digest="5e" * 32,
+        passed=True,
+        bundle=models.bundle,
+        bundle_digest=models.bundle_digest,
+        fingerprint=models.plain,
+        fingerprint_any_type=models.any_type,
+        compute_type=models.compute_type,
+        accepted_at="2026-11-20T12:00:00+00:00",
+    )
+    keep_verdict(world.transcripts, accepted, b"")
+    with pytest.raises(GateRequired, match="only accepted under other settings"):
+        world.run(gate=required, recognizer={"beam_size": 1})
+    run = world.run(gate=required)
+    assert {"transcribed": 1} == run.summary.outcomes
+    shown = run.certificate["run"]["gates"]["planned"]
+    assert ("_control/gates/bank/00000001.json", models.plain) == (shown["key"], shown["fingerprint"])
+    with pytest.raises(GateRequired):
+        backfill(
+            MONTH,
+            archive=world.archive.uri,
+            transcripts=world.transcripts.uri,
+            overrides=world.overrides(gate=required, recognizer={"beam_size": 1}),
+        )
 
 
 def test_a_month_that_is_taken_over_in_the_middle_of_a_job(world: World) -> None:

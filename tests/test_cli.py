@@ -24,7 +24,7 @@ from tasks.storage import open_storage
 COMMAND = Path(sys.executable).with_name("callscribe")
 COMMANDS = [
     *(["transcribe"], ["run"], ["query"], ["show"], ["evaluate"], ["models"], ["models", "pull"], ["models", "list"]),
-    *(["check"], ["demo"], ["shell"], ["sample"], ["sample", "status"]),
+    *(["compare"], ["gate"], ["check"], ["demo"], ["shell"], ["sample"], ["sample", "status"]),
 ]  # fmt: skip
 MONTH = "2026-10"
 Runner = Callable[..., "Said"]
@@ -136,7 +136,20 @@ def test_help_is_quick() -> None:
     assert "HEAVY []" == done.stdout.strip().splitlines()[-1]
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert 3.0 > after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    for command in ("transcribe", "run", "query", "shell", "show", "evaluate", "sample", "check", "demo", "models"):
+    for command in (
+        "transcribe",
+        "run",
+        "query",
+        "shell",
+        "show",
+        "evaluate",
+        "compare",
+        "gate",
+        "sample",
+        "check",
+        "demo",
+        "models",
+    ):
         assert f"│ {command} " in done.stdout
 
 

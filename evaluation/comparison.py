@@ -1,0 +1,301 @@
+"""Transcripts of one set under several settings, held against each other: differences, the front, what to take. Pure.
+
+All variants are scored on the same calls, so that what is hard for one is hard for all: differences are paired, call by
+call (`evaluation.intervals`), and recordings of one call are drawn together. The p-values of a table are one family, by
+Holm's method (`evaluation.multiplicity`): all headline measures of all variants over all calls; and, of their own, one
+measure of all variants in all slices.
+
+RTFx has a difference and no p-value: how long a call took hangs on what else the machine did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from evaluation.figures import Drawn, Figure, figures_of
+from evaluation.intervals import Difference
+from evaluation.measures import HEADLINES, Measure, measures_of
+from evaluation.multiplicity import adjusted, significant_by_holm
+from evaluation.score import CallScore
+from evaluation.slices import group
+
+SPEED: Final = "rtfx"
+WORTH: Final = 0.9
+"""A variant is cheaper where it takes at most this share of the time: less may be chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A measure of a variant beside the baseline's; `adjusted` is its p-value among all of its table."""
+
+    measure: Measure
+    figure: Figure
+    difference: Difference | None = None
+    adjusted: float | None = None
+    significant: bool = False
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is on the wrong side of the baseline, and significantly so."""
+        return self.significant and self.difference is not None and _cost(self.measure, self.difference.value) > 0
+
+    @property
+    def better(self) -> bool:
+        """Whether it is on the right side of the baseline, and significantly so."""
+        return self.significant and self.difference is not None and _cost(self.measure, self.difference.value) < 0
+
+
+@dataclass(frozen=True, slots=True)
+class SliceCompared:
+    """The chosen measure of a variant in a slice."""
+
+    dimension: str
+    value: str
+    calls: int
+    compared: Compared
+
+
+@dataclass(frozen=True, slots=True)
+class VariantCompared:
+    """A variant: its measures beside the baseline's, slice by slice, and what it takes.
+
+    `seconds_per_hour` are seconds of work for an hour of audio, `price_per_hour` what that costs; None where nothing
+    says it. `on_front` is whether no other variant is at least as right and as cheap, and better in one of the two.
+    """
+
+    name: str
+    measures: tuple[Compared, ...]
+    slices: tuple[SliceCompared, ...] = ()
+    seconds_per_hour: float | None = None
+    price_per_hour: float | None = None
+    on_front: bool = False
+
+    def of(self, key: str) -> Compared | None:
+        """One of its measures."""
+        return next((one for one in self.measures if one.measure.key == key), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All variants, the baseline first; `by` is the measure that the front and the choice go by."""
+
+    baseline: str
+    by: Measure
+    variants: tuple[VariantCompared, ...]
+    take: str
+    reason: str
+
+
+def compare(
+    scores: Mapping[str, Sequence[CallScore]],
+    baseline: str,
+    by: str = "wer",
+    *,
+    price: float | None = None,
+    margin: float = 0.005,
+    keys: Sequence[str] = HEADLINES,
+) -> Comparison:
+    """Hold variants against a baseline.
+
+    Args:
+        scores: name → the scores of the same calls.
+        baseline: the name of one of them.
+        by: key of the measure that the front and the choice go by.
+        price: of an hour of work; None: unknown.
+        margin: a cheaper variant may be so much worse at most, by the interval of the difference, to be taken; in the
+            unit of the measure, a share for percentages.
+        keys: measures of the table.
+
+    Raises:
+        ValueError: the variants are not of the same calls.
+        KeyError: there is no measure `by`.
+    """
+    ordered = {name: sorted(calls, key=lambda call: call.call_id) for name, calls in scores.items()}
+    first = ordered[baseline]
+    if any([call.call_id for call in calls] != [call.call_id for call in first] for calls in ordered.values()):
+        message = "variants are compared on the same calls"
+        raise ValueError(message)
+    known = {measure.key: measure for measure in measures_of(first)}
+    chosen = [known[key] for key in dict.fromkeys((by, *keys)) if key in known]
+    names = [baseline, *(name for name in ordered if name != baseline)]
+    table = _table({name: ordered[name] for name in names}, baseline, chosen)
+    in_slices = _in_slices({name: ordered[name] for name in names}, baseline, known[by])
+    costs = {name: _seconds_per_hour(ordered[name]) for name in names}
+    values = {name: next((one.figure.value for one in table[name] if one.measure.key == by), None) for name in names}
+    points = {
+        name: (_cost(known[by], value), cost)
+        for name in names
+        if (value := values[name]) is not None and (cost := costs[name]) is not None
+    }
+    front = pareto_front(points)
+    found = tuple(
+        VariantCompared(
+            name,
+            table[name],
+            in_slices[name],
+            costs[name],
+            None if price is None or costs[name] is None else price * (costs[name] or 0.0) / 3600,
+            name in front,
+        )
+        for name in names
+    )
+    take, reason = choose(found, by, margin)
+    return Comparison(baseline, known[by], found, take, reason)
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> frozenset[str]:
+    """Those that no other beats: none is at most as large in both and smaller in one.
+
+    >>> sorted(pareto_front({"a": (1, 9), "b": (2, 5), "c": (3, 6), "d": (1, 9)}))
+    ['a', 'b', 'd']
+    """
+    return frozenset(
+        name
+        for name, (error, cost) in points.items()
+        if not any(
+            other[0] <= error and other[1] <= cost and other != (error, cost) for other in points.values()
+        )
+    )  # fmt: skip
+
+
+def choose(variants: Sequence[VariantCompared], by: str, margin: float) -> tuple[str, str]:
+    """Which variant to take, and why; the first is the baseline.
+
+    A variant that is significantly better, and significantly worse in nothing; else one that is cheaper, and by the
+    interval of its difference not worse than by `margin`; else the baseline: that a difference is not significant does
+    not say that there is none.
+    """
+    baseline, *others = variants
+    harmless = [one for one in others if not _harms(one)]
+    title = next(compared.measure.title for compared in baseline.measures if compared.measure.key == by)
+    better = [one for one in harmless if (at := one.of(by)) is not None and at.better]
+    if better:
+        best = min(better, key=lambda one: (_gain(one, by), one.seconds_per_hour or 0.0))
+        more = _times(best, baseline)
+        return (
+            best.name,
+            f"its {title} is significantly better than that of {baseline.name}, and nothing is worse{more}",
+        )
+    cheaper = [one for one in harmless if _is_cheaper(one, baseline) and _is_not_worse(one, by, margin)]
+    if cheaper:
+        best = min(cheaper, key=lambda one: one.seconds_per_hour or 0.0)
+        reason = (
+            f"its {title} is, with a confidence of 95 %, not worse than that of {baseline.name} by more than the margin"
+        )
+        return best.name, f"{reason}{_times(best, baseline)}"
+    harmed = [one.name for one in others if _harms(one)]
+    beside = f"; significantly worse in something: {', '.join(harmed)}" if harmed else ""
+    return baseline.name, f"no other is shown to be better, nor to be as good and cheaper{beside}"
+
+
+def _table(
+    scores: Mapping[str, Sequence[CallScore]], baseline: str, measures: Sequence[Measure]
+) -> dict[str, tuple[Compared, ...]]:
+    """The measures of each variant, and the p-values of all of them as one family."""
+    first = scores[baseline]
+    drawn = Drawn.of(first)
+    differences: dict[tuple[str, str], Difference | None] = {
+        (name, measure.key): drawn.difference(measure.of(first), measure.of(calls), measure)
+        for name, calls in scores.items()
+        if name != baseline
+        for measure in measures
+    }
+    p_values = {
+        key: one.p_value if one is not None and key[1] != SPEED else None for key, one in differences.items()
+    }  # fmt: skip
+    together, sure = adjusted(p_values), significant_by_holm(p_values)
+    return {
+        name: tuple(
+            Compared(
+                figure.measure,
+                figure,
+                differences.get(key := (name, figure.measure.key)),
+                together.get(key),
+                key in sure,
+            )
+            for figure in figures_of(calls, measures)
+            if figure.value is not None
+        )
+        for name, calls in scores.items()
+    }
+
+
+def _in_slices(
+    scores: Mapping[str, Sequence[CallScore]], baseline: str, measure: Measure
+) -> dict[str, tuple[SliceCompared, ...]]:
+    """One measure of each variant in each slice of the baseline's; its p-values are a family of their own."""
+    first = scores[baseline]
+    places = group(call.facts for call in first)
+    found: dict[tuple[str, tuple[str, str]], Difference | None] = {}
+    for (name, key), own in _pairs(scores, baseline, places):
+        before, after = [first[at] for at in own], [scores[name][at] for at in own]
+        found[name, key] = Drawn.of(before).difference(measure.of(before), measure.of(after), measure)
+    p_values = {key: one.p_value if one else None for key, one in found.items()}
+    together, sure = adjusted(p_values), significant_by_holm(p_values)
+    return {
+        name: tuple(
+            SliceCompared(
+                dimension,
+                value,
+                len(own),
+                Compared(
+                    measure,
+                    Figure(measure, None, None, len(own)),
+                    found[name, (dimension, value)],
+                    together[name, (dimension, value)],
+                    (name, (dimension, value)) in sure,
+                ),
+            )
+            for (dimension, value), own in (places.items() if name != baseline else ())
+        )
+        for name in scores
+    }
+
+
+def _pairs(
+    scores: Mapping[str, Sequence[CallScore]], baseline: str, places: Mapping[tuple[str, str], Sequence[int]]
+) -> Iterable[tuple[tuple[str, tuple[str, str]], Sequence[int]]]:
+    return (((name, key), own) for name in scores if name != baseline for key, own in places.items())
+
+
+def _seconds_per_hour(calls: Sequence[CallScore]) -> float | None:
+    """Seconds of work for an hour of audio, of the calls that say both."""
+    told = [call.facts for call in calls if call.facts.work_s and call.facts.duration_s]
+    audio_s = sum(facts.weight * (facts.duration_s or 0.0) for facts in told)
+    return 3600 * sum(facts.weight * (facts.work_s or 0.0) for facts in told) / audio_s if audio_s else None
+
+
+def _cost(measure: Measure, value: float) -> float:
+    """The value as something that is better when it is lower."""
+    return value if measure.better == "lower" else -value
+
+
+def _gain(variant: VariantCompared, by: str) -> float:
+    at = variant.of(by)
+    return _cost(at.measure, at.difference.value) if at and at.difference else 0.0
+
+
+def _harms(variant: VariantCompared) -> bool:
+    return any(one.worse for one in variant.measures) or any(one.compared.worse for one in variant.slices)
+
+
+def _is_cheaper(variant: VariantCompared, baseline: VariantCompared) -> bool:
+    cost, before = variant.seconds_per_hour, baseline.seconds_per_hour
+    return cost is not None and before is not None and cost <= WORTH * before
+
+
+def _is_not_worse(variant: VariantCompared, by: str, margin: float) -> bool:
+    at = variant.of(by)
+    if at is None or at.difference is None or at.difference.interval is None:
+        return False
+    bounds = at.difference.interval
+    return max(_cost(at.measure, bounds.low), _cost(at.measure, bounds.high)) <= margin
+
+
+def _times(variant: VariantCompared, baseline: VariantCompared) -> str:
+    """What it takes beside the baseline."""
+    if not variant.seconds_per_hour or not baseline.seconds_per_hour:
+        return ""
+    return f"; it takes {variant.seconds_per_hour / baseline.seconds_per_hour:.2f} times as long"
