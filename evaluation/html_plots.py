@@ -21,7 +21,7 @@ FORESTS: Final = ("wer", "entity_recall", "cpwer", "rtfx")
 MOST_SLICES: Final = 40
 HISTOGRAM: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
 """Where bars of the histogram begin; the last one has no end."""
-_ROW, _LETTERS = 20.0, 21
+_ROW, _LETTERS = 20.0, 17
 _POINTS: Final = 20
 _RELIABILITY_BINS: Final = 10
 

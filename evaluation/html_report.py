@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
+_HEAD: Final = frozenset({"Calls", "Models", "Device", "Report made"})
 
 
 def to_html(
@@ -65,6 +66,7 @@ def to_html(
             script=Markup(script),  # noqa: S704
             policy=content_policy(style, script),
             facts=_facts(report, made_at),
+            head=[value for name, value in _facts(report, made_at) if name in _HEAD],
             stands_for=stands_for(report),
             tiles=tiles(report),
             sentences=sentences(report),

@@ -21,7 +21,7 @@ PLURALS: Final = {
     "money": "amounts",
     "number": "numbers",
     "phone": "telephone numbers",
-    "id": "account and order numbers",
+    "id": "numbers of accounts or orders",
     "address": "addresses",
     "product": "names of products",
 }
@@ -35,7 +35,7 @@ _NEEDS: Final = {
     "der": "needs references that say who speaks when",
     "der_forgiving": "needs references that say who speaks when",
     "speaker_count": "needs references that say who speaks",
-    "made_up_words": "needs references with times, and the lengths of the recordings",
+    "made_up_words": "needs references with times, the lengths of the recordings, and time in which nobody speaks",
     "lost_words": "needs references with times, and the lengths of the recordings",
     "rtfx": "needs the times that the pipeline took",
     **dict.fromkeys(
@@ -170,7 +170,8 @@ def _entities(report: Report, figure: Figure | None) -> str | None:
     counts = report.score.entities.counts
     if not counts.reference or figure is None:
         return None
-    named = [PLURALS.get(name, name) for name in _ordered(report.score.entities.by_class)]
+    classes = [name for name, own in report.score.entities.by_class.items() if own.reference]
+    named = [PLURALS.get(name, name) for name in _ordered(classes)]
     what = _listed(named[:4] + (["others"] if len(named) > 4 else []))
     if not counts.missed:
         return f"All {counts.reference:,} {what} that had to be captured were{_bounds_of_100(figure)}."
@@ -235,7 +236,7 @@ def _thin(one: SliceFigures) -> bool:
 
 def _class_or_title(figure: Figure) -> str:
     name = figure.measure.key.partition(".")[2]
-    return f"{PLURALS.get(name, name)}, apart" if name else figure.measure.title
+    return f"{PLURALS.get(name, name)} alone" if name else figure.measure.title
 
 
 def _by_key(report: Report) -> dict[str, Figure]:
@@ -287,9 +288,9 @@ def _bounds_of_100(figure: Figure) -> str:
 
 
 def _number(share: float) -> str:
-    """A share as so many of 100: whole numbers from 10 on."""
+    """A share as so many of 100: whole numbers from 20 on."""
     number = 100 * share
-    return f"{number:.0f}" if number >= 9.95 or abs(number - round(number)) < 0.05 else f"{number:.1f}"
+    return f"{number:.0f}" if number >= 19.95 or abs(number - round(number)) < 0.05 else f"{number:.1f}"
 
 
 def _listed(names: Sequence[str]) -> str:

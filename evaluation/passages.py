@@ -84,7 +84,7 @@ def lines_of(
 def worst_stretch(
     lines: Sequence[Line], hypothesis: Iterable[HypothesisUtterance], length_s: float = STRETCH_S
 ) -> Stretch | None:
-    """The stretch of a call with the most errors; the earliest of several, as short as its lines allow.
+    """The stretch of a call with the most errors, the earliest of several; it begins and ends with lines where it can.
 
     Args:
         lines: the call.
@@ -100,10 +100,19 @@ def worst_stretch(
     if not wrong:
         return None
     inner_s = length_s - 2 * MARGIN_S
-    starts = {time for time, _ in wrong} | {line.start for line in lines if line.start is not None}
-    sums = {start: sum(errors for time, errors in wrong if start <= time <= start + inner_s) for start in starts}
-    best = min(sums, key=lambda start: (-sums[start], start))
-    last = max(time for time, _ in wrong if best <= time <= best + inner_s)
+    begun = {line.start for line in lines if line.start is not None}
+    within = {
+        start: [(time, errors) for time, errors in wrong if start <= time <= start + inner_s]
+        for start in {*begun, *(time for time, _ in wrong)}
+    }
+    sums = {start: sum(errors for _, errors in found) for start, found in within.items()}
+    most = max(sums.values())
+    # Of those with the same first error, the one that begins with its line.
+    best = min(
+        (start for start in sums if sums[start] == most),
+        key=lambda start: (within[start][0][0], start not in begun, -start),
+    )
+    last = within[best][-1][0]
     ends = [line.end for line in lines if line.end is not None and last <= line.end <= best + inner_s]
     end = min(ends, default=min(last + 2.0, best + inner_s))
     return Stretch(max(0.0, best - MARGIN_S), end + MARGIN_S, sums[best])
