@@ -85,6 +85,12 @@ def _figure_of(take: Callable[[TrustCounts], float | None]) -> Figure:
     return figure
 
 
+def trust_of_calls(calls: Iterable[CallScore]) -> TrustCounts:
+    """Words by probability of all calls, weighted where calls stand for others."""
+    rows = [[call.facts.weight * count for count in _trusted(call)] for call in calls]
+    return _trust_of(np.array(rows).sum(axis=0)) if rows else TrustCounts.zero()
+
+
 def _trust_of(row: Counts) -> TrustCounts:
     right, wrong, probability, seconds, faults = (tuple(row[at * BINS : (at + 1) * BINS].tolist()) for at in range(5))
     return TrustCounts(right, wrong, probability, seconds, faults, float(row[-1]))

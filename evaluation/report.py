@@ -8,14 +8,15 @@ erasure visits, and `spoken=False` leaves them out where it must not hold any.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from evaluation.advice import Advice, advise
 from evaluation.entities import EntityMiss, EntityScore
 from evaluation.figures import Figure, SliceFigures, figures_of, slices_of_set
 from evaluation.normalise import NORMALISER
+from evaluation.origin import Compared, Origin
 from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.score import CallScore, SetScore
 from evaluation.wording import percent, written
@@ -44,7 +45,8 @@ class Report:
     """A scored set under a name, with the normaliser that made its counts.
 
     `figures` and `slices` are the measures with their intervals (`with_figures`), and `advice` is what is weak in them;
-    empty where nobody asked for them.
+    empty where nobody asked for them. `compared` holds what was said and heard, by call_id, and `origin` where it comes
+    from.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Report:
     figures: tuple[Figure, ...] = ()
     slices: tuple[SliceFigures, ...] = ()
     advice: tuple[Advice, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+    compared: Mapping[str, Compared] = field(default_factory=dict, repr=False)
 
     def with_figures(self) -> Report:
         """The same report with every measure, its interval, the slices of the set, and what to do."""

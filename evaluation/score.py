@@ -145,7 +145,7 @@ def score_call(
     known = facts or CallFacts()
     lines = reference.lines
     speakers = SpeakerErrors.zero() if lines is None else speaker_errors(lines, utterances, language)
-    said = _said(reference)
+    said = lines_said(reference)
     by_stream = stream_errors(lines, utterances, language) if streams and lines is not None else None
     spoken = None if lines is None and reference.turns is None else _turns(reference)
     heard = [turn for turn in spoken_turns(utterances) if turn.speaker != UNKNOWN_SPEAKER]
@@ -176,7 +176,7 @@ def score_call(
     )
 
 
-def _said(reference: Reference) -> tuple[StmLine, ...] | None:
+def lines_said(reference: Reference) -> tuple[StmLine, ...] | None:
     """What was said, for measures that look at words alone; None where that is not known."""
     if reference.lines is None and reference.text is not None:
         return (StmLine(reference.call_id, 1, "", 0.0, 0.0, reference.text),)

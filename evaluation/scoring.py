@@ -10,7 +10,8 @@ from typing import Any
 from evaluation.evaluation_set import EvaluationSet, SetCase
 from evaluation.formats import RttmTurn, StmLine
 from evaluation.hypotheses import HypothesisUtterance, group_rows
-from evaluation.references import load_references
+from evaluation.origin import Compared, origin_of
+from evaluation.references import Reference, load_references
 from evaluation.report import Report
 from evaluation.score import score_set
 from evaluation.set_transcripts import CaseTranscript
@@ -39,7 +40,7 @@ def score_evaluation_set(known: EvaluationSet, transcripts: Mapping[str, CaseTra
     """
     return _report_of_set(
         f"{known.name}: {len(known.cases)} cases",
-        known.cases,
+        known,
         {call_id: made.spoken for call_id, made in transcripts.items() if not made.failed},
         {call_id: made.call for call_id, made in transcripts.items()},
     )
@@ -59,7 +60,7 @@ def score_dataset_by_set(known: EvaluationSet, storage: Storage, month: str | No
         QueryError: the data set cannot be read.
     """
     calls, spoken = _heard(storage, [one.case.call_id for one in known.cases], month)
-    return _report_of_set(f"{storage.uri} against {known.name}", known.cases, spoken, calls)
+    return _report_of_set(f"{storage.uri} against {known.name}", known, spoken, calls, storage.uri)
 
 
 def score_dataset(
@@ -80,8 +81,13 @@ def score_dataset(
         QueryError: the data set cannot be read.
     """
     known = load_references(references)
-    _, hypotheses = _heard(storage, sorted(known), month)
-    return Report(f"{storage.uri} against {_name(references)}", score_set(known, hypotheses, language))
+    calls, hypotheses = _heard(storage, sorted(known), month)
+    return Report(
+        f"{storage.uri} against {_name(references)}",
+        score_set(known, hypotheses, language),
+        origin=origin_of(calls.values(), place=_name(references), hypotheses=storage.uri),
+        compared=_compared(known, hypotheses, dict.fromkeys(known, language)),
+    )
 
 
 def score_files(references: Path | Storage, hypotheses: Path, language: str = "en") -> Report:
@@ -100,7 +106,12 @@ def score_files(references: Path | Storage, hypotheses: Path, language: str = "e
         )
         for call_id, reference in load_references(hypotheses).items()
     }
-    return Report(f"{hypotheses.name} against {_name(references)}", score_set(known, found, language))
+    return Report(
+        f"{hypotheses.name} against {_name(references)}",
+        score_set(known, found, language),
+        origin=origin_of((), place=_name(references), hypotheses=hypotheses.name),
+        compared=_compared(known, found, dict.fromkeys(known, language)),
+    )
 
 
 def _heard(
@@ -120,21 +131,41 @@ def _heard(
 
 def _report_of_set(
     name: str,
-    cases: Iterable[SetCase],
+    known: EvaluationSet,
     spoken: Mapping[str, tuple[HypothesisUtterance, ...]],
     calls: Mapping[str, Mapping[str, Any]],
+    hypotheses: str | None = None,
 ) -> Report:
-    """The report of cases with their facts."""
-    chosen = list(cases)
+    """The report of a set with the facts of its cases."""
+    chosen = known.cases
+    languages = {one.case.call_id: one.case.language for one in chosen}
+    references = {one.case.call_id: one.reference for one in chosen}
     score = score_set(
-        {one.case.call_id: one.reference for one in chosen},
+        references,
         spoken,
-        languages={one.case.call_id: one.case.language for one in chosen},
+        languages=languages,
         facts={one.case.call_id: _facts(one, calls.get(one.case.call_id, {})) for one in chosen},
         processes=usable_cores(),
         streams=sum(call.get("duration_s") or 0.0 for call in calls.values()) < STREAMS_BELOW_S,
     )
-    return Report(name, score).with_figures()
+    return Report(
+        name,
+        score,
+        origin=origin_of(calls.values(), place=known.storage.uri, known=known, hypotheses=hypotheses),
+        compared=_compared(references, spoken, languages),
+    ).with_figures()
+
+
+def _compared(
+    references: Mapping[str, Reference],
+    spoken: Mapping[str, tuple[HypothesisUtterance, ...]],
+    languages: Mapping[str, str],
+) -> dict[str, Compared]:
+    """What was said and heard in each call."""
+    return {
+        call_id: Compared(reference, spoken.get(call_id), languages[call_id])
+        for call_id, reference in references.items()
+    }
 
 
 def _facts(one: SetCase, call: Mapping[str, Any]) -> CallFacts:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from flows.cli_common import ConfigOption, TranscriptsOption, console, errors, folder_of, transcripts_of, writing
+from flows.cli_common import ConfigOption, TranscriptsOption, console, folder_of, transcripts_of
+from flows.cli_reports import with_figures, write_html, write_json, write_parquet
 from flows.cli_set import opened_set, transcribed
 from tasks.errors import SettingsError
 
 if TYPE_CHECKING:
+    from evaluation.evaluation_set import EvaluationSet
     from evaluation.report import Report
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  # typer makes options of arguments
     set_place: Annotated[
         str | None,
         typer.Argument(
@@ -25,6 +26,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    *,
     references: Annotated[
         str | None,
         typer.Option(
@@ -49,6 +51,26 @@ def evaluate(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N, for the set.", show_default=False)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here too.")] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            help="Write it here as a page that needs no network: summary, plots, tables, the worst calls to read and "
+            "hear.",
+            show_default=False,
+        ),
+    ] = None,
+    parquet_folder: Annotated[
+        Path | None,
+        typer.Option("--parquet", help="Write figures.parquet and calls.parquet into this folder.", show_default=False),
+    ] = None,
+    words: Annotated[
+        bool,
+        typer.Option("--words/--no-words", help="--html: may it hold what was said? Without, figures only, no sound."),
+    ] = True,
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="--html: may it hold sound, 20 seconds of a call?")
+    ] = True,
     config: ConfigOption = None,
 ) -> None:
     """Score transcripts against references: words, speakers, entities, silence, word probabilities.
@@ -56,23 +78,42 @@ def evaluate(
     An evaluation set is transcribed by the pipeline that transcribes the archive (what was transcribed before with
     the same models and settings is read), or, with --transcripts or --month, looked up in the data set.
 
-    Example: `callscribe evaluate evaluation/sets/demo --json report.json`
+    The page that --html writes, and the tables of --parquet, hold the same figures as --json. The page shows words
+    and plays sound of the worst calls: keep it where these may be kept, or leave them out with --no-words.
+
+    Example: `callscribe evaluate evaluation/sets/demo --html report.html --json report.json --parquet figures`
 
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
-    from evaluation.advice import advice_lines
-    from evaluation.report import classes_table, figures_table, missed_line, report_table, slices_table
     from tasks.inventory import check_month
 
     if (set_place is None) == (references is None):
         raise SettingsError("say what to score against: an evaluation set (SET), or --references FOLDER")
     if month is not None:
         check_month(month)
+    known = None
     if references is not None:
         report = _by_references(references, hypotheses, config, transcripts, month, language)
     else:
         assert set_place is not None  # noqa: S101  # one of the two is
-        report = _by_set(set_place, config, transcripts, month, {"bundle": bundle, "device": device})
+        models = {"bundle": bundle, "device": device}
+        report, known = _by_set(set_place, config, transcripts, month, models)
+    if html_file or parquet_folder:
+        report = with_figures(report)
+    _show(report)
+    if json_file is not None:
+        write_json(report, json_file)
+    if parquet_folder is not None:
+        write_parquet(report, parquet_folder)
+    if html_file is not None:
+        write_html(report, html_file, known if audio else None, config, words=words)
+
+
+def _show(report: Report) -> None:
+    """Print the tables of a report, and what is weak in it."""
+    from evaluation.advice import advice_lines
+    from evaluation.report import classes_table, figures_table, missed_line, report_table, slices_table
+
     console.print(report_table(report))
     if report.figures:
         console.print(figures_table(report))
@@ -83,10 +124,6 @@ def evaluate(
     console.print(missed_line(report), markup=False, highlight=False)
     for line in advice_lines(report.advice) if report.figures else ():
         console.print(line, markup=False, highlight=False)
-    if json_file is not None:
-        with writing(json_file):
-            json_file.write_text(report.to_json(), encoding="utf-8")
-        errors.print(f"report written to {escape(str(json_file))}")
 
 
 def _by_references(
@@ -108,13 +145,13 @@ def _by_references(
 
 def _by_set(
     place: str, config: Path | None, transcripts: str | None, month: str | None, models: dict[str, str | None]
-) -> Report:
-    """The report of an evaluation set: transcribed anew, or as the data set holds its calls."""
+) -> tuple[Report, EvaluationSet]:
+    """The report of an evaluation set, transcribed anew or as the data set holds its calls; and the set."""
     from evaluation.scoring import score_dataset_by_set, score_evaluation_set
     from tasks.settings import load_settings
 
     settings = load_settings(config, overrides={"models": models})
     known = opened_set(place, settings)
     if transcripts is not None or month is not None:
-        return score_dataset_by_set(known, transcripts_of(config, transcripts), month)
-    return score_evaluation_set(known, transcribed(known, settings))
+        return score_dataset_by_set(known, transcripts_of(config, transcripts), month), known
+    return score_evaluation_set(known, transcribed(known, settings)), known

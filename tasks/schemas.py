@@ -5,7 +5,7 @@ Columns are only ever added. Imports pyarrow, as `tasks.tables` does, and no oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
@@ -21,8 +21,24 @@ _long_map = pa.map_(pa.string(), pa.int64())
 _count_map = pa.map_(pa.string(), pa.int32())
 
 
+Kind = Literal["text", "texts", "number", "count", "yes or no"]
+"""What the columns of a plain table hold."""
+_KINDS: Mapping[Kind, pa.DataType] = {
+    "text": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "number": pa.float64(),
+    "count": pa.int64(),
+    "yes or no": pa.bool_(),
+}
+
+
 def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
     return pa.field(name, kind, metadata={"comment": comment})
+
+
+def plain_schema(columns: Iterable[tuple[str, Kind, str]]) -> pa.Schema:
+    """The schema of a table that is no part of the data set, from the name, kind and meaning of its columns."""
+    return pa.schema([_column(name, _KINDS[kind], comment) for name, kind, comment in columns])
 
 
 _CHANNEL_SIGNALS = pa.struct(

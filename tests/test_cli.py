@@ -351,3 +351,16 @@ def test_json_is_json(data_set: str, tmp_path: Path) -> None:
         said = callscribe("evaluate", "--references", place, "--transcripts", data_set, "--json", target)
         assert 0 == said.code, said.err
         assert 1 == json.loads(target.read_text())["total"]["calls"]
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_a_report_is_a_page_and_tables(data_set: str, tmp_path: Path, words: bool) -> None:
+    """For people and for tools; without words where they must not lie."""
+    (tmp_path / "good.stm").write_text("good 1 agent 1.0 2.6 hello zarquon and you\n")
+    page, folder = tmp_path / "report.html", tmp_path / "new" / "figures"
+    options = ["--html", page, "--parquet", folder, *([] if words else ["--no-words"])]
+    said = callscribe("evaluate", "--references", tmp_path, "--transcripts", data_set, *options)
+    assert 0 == said.code, said.err
+    assert {"calls.parquet", "figures.parquet"} == {path.name for path in folder.iterdir()}
+    assert words == ("zarquon" in page.read_text())
+    assert "Of 100 words that were said" in page.read_text()
