@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import normalise
 from evaluation.speakers import best_assignment
-from evaluation.streams import Stream
+from evaluation.streams import READERS, Stream
+from evaluation.values import read
 
 if TYPE_CHECKING:
     from jiwer import AlignmentChunk
@@ -27,6 +28,9 @@ _OF_THE_ROW: Final = (
     "transcript_id", "outcome", "error_code", "bundle", "fingerprint", "language", "speakers", "confidence", "review",
     "uncovered_speech_s", "unsupported_words", "overlap_s", "interruptions", "longest_silence_s", "words_per_minute",
 )  # fmt: skip
+
+VALUES: Final = ("amount", "date", "time")
+"""Of which kinds a change names what was lost and added: plain numbers are in too many words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ def _values(tokens: Iterable[_Token], language: str) -> Counter[str]:
     """Amounts and numbers, dates and times that a transcript says, by value."""
     stream = Stream(tuple(enumerate(token.text for token in tokens)), language)
     return Counter(
-        f"{kind}: {min(map(str, reading.values))}" for kind, found in stream.readings.items() for reading in found
+        f"{kind}: {min(map(str, reading.values))}" for kind in VALUES for reading in read(stream.atoms, READERS[kind])
     )
 
 
