@@ -73,7 +73,7 @@ class RttmTurn:
 
 @dataclass(frozen=True, slots=True)
 class UemRegion:
-    """A stretch that is scored (seconds); `channel` is 1-based."""
+    """A stretch that is scored (seconds); `channel` is 1-based, and 1 where the file names none (`NA`)."""
 
     call_id: str
     channel: int
@@ -256,7 +256,7 @@ def _uem_region(line: str) -> UemRegion:
     start, end = _seconds(fields[2]), _seconds(fields[3])
     if end < start:
         raise ValueError(f"it ends ({fields[3]}) before it starts ({fields[2]})")
-    return UemRegion(fields[0], _channel(fields[1]), start, end)
+    return UemRegion(fields[0], 1 if fields[1] in {"NA", "<NA>"} else _channel(fields[1]), start, end)
 
 
 def _entity(content: Mapping[str, Any]) -> ReferenceEntity:

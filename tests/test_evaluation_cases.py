@@ -96,7 +96,7 @@ def test_all_kinds_of_references(tmp_path: Path) -> None:
         a__wav="",
         one__stm="one 1 agent 0 2 hello\n",
         one__rttm="SPEAKER one 1 0.0 2.0 <NA> <NA> agent <NA> <NA>\n",
-        one__uem="one 1 0.0 1.5\n",
+        one__uem="one NA 0.0 1.5\n",
         two__json=json.dumps(segments),
         text__txt="guten Tag\n",
     )

@@ -45,7 +45,7 @@ _TYPES: Final = {
 def case_of(row: Mapping[str, str], folder: Path) -> Case | None:
     """The case that a row of a manifest makes; None where there is nothing to compare the recording with."""
     own = [*row["reference"].split("|"), PurePath(row["file"]).with_suffix(".uem").as_posix()]
-    names = [name for name in own if (folder / name).is_file()]
+    names = [name for name in dict.fromkeys(own) if (folder / name).is_file()]
     references = tuple(name for name in names if PurePath(name).suffix in SUFFIXES and not name.endswith(ASKED))
     silent = row["kind"].startswith(NO_SPEECH)
     if not references and not silent:
