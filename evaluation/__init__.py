@@ -25,6 +25,11 @@
                  them into classes)
     spurious     what the hypothesis holds too much (claims finds it)
     entity_alignment  class WER as fstalign (lattice aligns)
+    cases, evaluation_set, set_transcripts  evaluation sets, and what the pipeline makes of them
+    silence      words where nobody speaks, and speech in which nothing was heard
+    trust        whether word probabilities say which words are wrong
+    value_words  words in which a number is one word, however it is written
+    measures, figures, intervals, slices  every figure with its bounds, over all calls and slice by slice
     score        all of these for a call and for a set
     report       JSON, terminal table, Markdown
 
