@@ -29,7 +29,8 @@
     silence      words where nobody speaks, and speech in which nothing was heard
     trust        whether word probabilities say which words are wrong
     value_words  words in which a number is one word, however it is written
-    measures, figures, intervals, slices  every figure with its bounds, over all calls and slice by slice
+    measure, measures, figures, intervals  every figure with its bounds
+    bands, slices  groups of calls, in which it is better or worse
     score        all of these for a call and for a set
     report       JSON, terminal table, Markdown
 

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from evaluation.figures import Figure, SliceFigures, figures_of
 from evaluation.intervals import Counts
-from evaluation.measures import Measure, ratio
+from evaluation.measure import Measure, ratio
 from evaluation.score import CallScore
 from evaluation.wording import written
 

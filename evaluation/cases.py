@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from evaluation.formats import ReferenceEntity, ReferenceFileError
+from evaluation.invalid import problems_of
 
 CASES: Final = "cases.jsonl"
 """The file of a set that names its cases."""
@@ -129,27 +130,13 @@ def _case(line: str, source: str, number: int) -> Case:
     except json.JSONDecodeError as error:
         raise ReferenceFileError(source, number, f"no JSON: {error.msg} at column {error.colno}") from error
     except ValidationError as error:
-        problems = "; ".join(_problem(found) for found in error.errors(include_url=False, include_input=False))
-        raise ReferenceFileError(source, number, problems) from error
+        raise ReferenceFileError(source, number, problems_of(error, "a case", _MEANT)) from error
     for path in (*case.audio, *case.references):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ReferenceFileError(source, number, f"{path} is not in the set: paths are relative to its folder")
     if not case.speech and (case.references or case.entities):
         raise ReferenceFileError(source, number, "speech is false, and there are references or entities")
     return case
-
-
-def _problem(found: Any) -> str:  # noqa: ANN401  # pydantic's own mapping
-    """One problem as a sentence: the field, and what is wrong with it."""
-    place = ".".join(map(str, found["loc"]))
-    if found["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return f"{place} is no field of a case"
-    if not place:
-        return "a case is a JSON object"
-    if said := _MEANT.get(place):
-        return f"{place}: {said}"
-    message = str(found["msg"])
-    return f"{place}: {message[0].lower()}{message[1:]}"
 
 
 def _told(case: Case) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Final
 
 from evaluation.figures import Drawn, Figure, figures_of
 from evaluation.intervals import Difference
-from evaluation.measures import HEADLINES, Measure, measures_of
+from evaluation.measure import Measure
+from evaluation.measures import HEADLINES, measures_of
 from evaluation.multiplicity import adjusted, significant_by_holm
 from evaluation.score import CallScore
 from evaluation.slices import group

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evaluation.comparison import Compared, Comparison, VariantCompared
-from evaluation.measures import Measure
+from evaluation.measure import Measure
 from evaluation.wording import written
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ text, cannot read "third of march" or "half past three", and guesses ("5" is a d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from evaluation.entity_classes import class_of
@@ -103,6 +103,7 @@ def entity_score(
     *,
     lines: Iterable[Spoken] | None = None,
     terms: Mapping[str, Iterable[str]] | None = None,
+    classes: Collection[str] | None = None,
 ) -> EntityScore:
     """Look for the entities of one call.
 
@@ -112,6 +113,8 @@ def entity_score(
         language: of the normaliser, for names.
         lines: everything that was said; None when it is not known, and with it nothing about precision.
         terms: class → names that are known in the set (`evaluation.spurious.known_terms`), for their precision.
+        classes: those that the references name: where nobody wrote down the numbers that were said, a wrong one says
+            nothing of precision. All of them when None.
 
     Returns:
         Counts per type, and the misses in the order of the reference.
@@ -124,8 +127,11 @@ def entity_score(
         by_type[entity.type] = by_type.get(entity.type, EntityCounts.zero()) + EntityCounts(1, place is not None)
     misses = (entity for entity, place in zip(wanted, places, strict=True) if place is None)
     right = frozenset[int]().union(*(place for place in places if place))
+    spurious = None if lines is None else spurious_counts(lines, heard, streams, right, language, terms or {})
+    if spurious is not None and classes is not None:
+        spurious = {name: count for name, count in spurious.items() if name in classes}
     return EntityScore(
         dict(sorted(by_type.items())),
         tuple(EntityMiss(miss.type, miss.text, miss.start) for miss in misses),
-        None if lines is None else spurious_counts(lines, heard, streams, right, language, terms or {}),
+        spurious,
     )

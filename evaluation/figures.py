@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import Counts, Difference, Interval, difference, estimate, interval
-from evaluation.measures import HEADLINES, Measure, measures_of
+from evaluation.measure import Measure
+from evaluation.measures import HEADLINES, measures_of
 from evaluation.score import CallScore
 from evaluation.slices import group
 

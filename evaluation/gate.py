@@ -24,14 +24,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from evaluation.figures import Drawn, Figure, figures_of
 from evaluation.intervals import Counts, Difference, Interval
-from evaluation.measures import Measure, measures_of
+from evaluation.invalid import problems_of
+from evaluation.measure import Measure
+from evaluation.measures import measures_of
 from evaluation.multiplicity import significant_by_holm
 from evaluation.score import CallScore
 from evaluation.slices import group
@@ -134,8 +136,7 @@ def parse_gate(text: str, source: str) -> Gate:
         message = f"{source} is not valid TOML: {error}"
         raise SettingsError(message) from error
     except ValidationError as error:
-        problems = "; ".join(_problem(found) for found in error.errors(include_url=False))
-        message = f"{source}: {problems}"
+        message = f"{source}: {problems_of(error, 'a gate')}"
         raise SettingsError(message) from error
     for number, one in enumerate(gate.threshold, start=1):
         if (one.min is None) == (one.max is None):
@@ -282,15 +283,3 @@ def _points(value: float, unit: str) -> str:
 
 def _between(interval: Interval, measure: Measure) -> str:
     return f"between {written(interval.low, measure.unit)} and {written(interval.high, measure.unit)}"
-
-
-def _problem(found: Any) -> str:  # noqa: ANN401  # pydantic's own mapping
-    """One problem as a sentence: where, and what is wrong there."""
-    loc = [str(part + 1) if isinstance(part, int) else str(part) for part in found["loc"]]
-    place = " ".join(loc)
-    if found["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        return f"{place} is nothing that a gate has"
-    if found["type"].startswith("missing"):
-        return f"{place} is missing"
-    message = str(found["msg"])
-    return f"{place}: {message[0].lower()}{message[1:]}"

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from evaluation import svg
 from evaluation.figures import Figure
 from evaluation.html_summary import clearly_worse
-from evaluation.measures import trust_of_calls
+from evaluation.measure import trust_of_calls
 from evaluation.report import Report, written
 from evaluation.trust import TrustCounts
 

@@ -1,54 +1,19 @@
-"""The measures of a report: what each is called, what it counts of a call, and how its figure comes from sums. Pure.
-
-Every figure is a function of counts that are summed over calls, so that intervals, slices and comparisons treat all
-measures alike (`evaluation.intervals`).
-"""
+"""The measures of a report: what each is called, and what it counts of a call. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from evaluation.diarization import FORGIVING
 from evaluation.entity_classes import class_of
-from evaluation.intervals import Counts, Figure
+from evaluation.measure import Better, Measure, ratio, trust_figure, trusted
 from evaluation.rates import EntityCounts, ErrorCounts
 from evaluation.score import CallScore
 from evaluation.timed import COLLAR_S
-from evaluation.trust import BINS, TrustCounts
-
-Unit: TypeAlias = Literal["%", "per hour", "x", ""]
-"""`%`: the figure is a share, 0 to 1, written as a percentage; `x`: times real time; empty: a plain number."""
-
-Better: TypeAlias = Literal["lower", "higher"]
-"""Which way is up."""
 
 REVIEWED: Final = 0.1
 """Share of the audio that a person listens to, for the errors caught in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One measure: `key` for machines, `title` for people, and a sentence on what it is.
-
-    `counts` are taken of each call; `figure` makes the measure of their sum.
-    """
-
-    key: str
-    title: str
-    unit: Unit
-    better: Better
-    says: str
-    counts: Callable[[CallScore], Sequence[float]]
-    figure: Figure
-
-    def of(self, calls: Iterable[CallScore]) -> Counts:
-        """The counts of calls, of shape [call, count]; those of a call that stands for others are weighted."""
-        rows = [[call.facts.weight * count for count in self.counts(call)] for call in calls]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
 
 
 def measures_of(calls: Sequence[CallScore]) -> tuple[Measure, ...]:
@@ -61,39 +26,6 @@ def measures_of(calls: Sequence[CallScore]) -> tuple[Measure, ...]:
 def of_class(call: CallScore, name: str) -> EntityCounts:
     """The entities of a class in a call."""
     return call.entities.by_class.get(name, EntityCounts.zero())
-
-
-def ratio(sums: Counts) -> Counts:
-    """The first count by the second; NaN where that is 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
-
-
-def _trusted(call: CallScore) -> Sequence[float]:
-    trust = call.trust
-    return (*trust.right, *trust.wrong, *trust.probability, *trust.seconds, *trust.faults, trust.surprise)
-
-
-def _figure_of(take: Callable[[TrustCounts], float | None]) -> Figure:
-    """A figure of word probabilities: as `TrustCounts` computes it, sum by sum."""
-
-    def figure(sums: Counts) -> Counts:
-        rows = sums.reshape(-1, sums.shape[-1])
-        found = [take(_trust_of(row)) for row in rows]
-        return np.array([np.nan if one is None else one for one in found]).reshape(sums.shape[:-1])
-
-    return figure
-
-
-def trust_of_calls(calls: Iterable[CallScore]) -> TrustCounts:
-    """Words by probability of all calls, weighted where calls stand for others."""
-    rows = [[call.facts.weight * count for count in _trusted(call)] for call in calls]
-    return _trust_of(np.array(rows).sum(axis=0)) if rows else TrustCounts.zero()
-
-
-def _trust_of(row: Counts) -> TrustCounts:
-    right, wrong, probability, seconds, faults = (tuple(row[at * BINS : (at + 1) * BINS].tolist()) for at in range(5))
-    return TrustCounts(right, wrong, probability, seconds, faults, float(row[-1]))
 
 
 def _entities(call: CallScore) -> EntityCounts:
@@ -321,8 +253,8 @@ ALWAYS: Final[tuple[Measure, ...]] = (
         "%",
         "lower",
         "mean distance of word probabilities from the share of words that is right",
-        _trusted,
-        _figure_of(lambda trust: trust.calibration_error),
+        trusted,
+        trust_figure(lambda trust: trust.calibration_error),
     ),
     Measure(
         "cross_entropy",
@@ -330,8 +262,8 @@ ALWAYS: Final[tuple[Measure, ...]] = (
         "",
         "higher",
         "what word probabilities tell of which words are right: 1 all, 0 nothing",
-        _trusted,
-        _figure_of(lambda trust: trust.cross_entropy),
+        trusted,
+        trust_figure(lambda trust: trust.cross_entropy),
     ),
     Measure(
         "area",
@@ -339,8 +271,8 @@ ALWAYS: Final[tuple[Measure, ...]] = (
         "",
         "higher",
         "chance that a right word has a higher probability than a wrong one",
-        _trusted,
-        _figure_of(lambda trust: trust.area),
+        trusted,
+        trust_figure(lambda trust: trust.area),
     ),
     Measure(
         "errors_caught",
@@ -348,8 +280,8 @@ ALWAYS: Final[tuple[Measure, ...]] = (
         "%",
         "higher",
         f"share of the wrong words in the {100 * REVIEWED:g} % of the audio with the least confident utterances",
-        _trusted,
-        _figure_of(lambda trust: trust.caught(REVIEWED)),
+        trusted,
+        trust_figure(lambda trust: trust.caught(REVIEWED)),
     ),
     Measure(
         "untranscribed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from evaluation.entity_alignment import (
     located_pieces,
     located_words,
 )
+from evaluation.entity_classes import class_of
 from evaluation.formats import StmLine
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import normalised_words
@@ -125,6 +126,7 @@ def score_call(
     facts: CallFacts | None = None,
     *,
     terms: Mapping[str, Iterable[str]] | None = None,
+    classes: Collection[str] | None = None,
     streams: bool = False,
 ) -> CallScore:
     """Compare one call with its reference.
@@ -136,6 +138,7 @@ def score_call(
         facts: what else is known of the call.
         terms: names that the set knows, by class (`evaluation.spurious.known_terms`): heard where nobody said them,
             they are spurious.
+        classes: of the entities of the set; others are not held against the hypothesis.
         streams: whether ORC-WER is computed, which takes a second for a call of five minutes.
 
     Returns:
@@ -155,7 +158,9 @@ def score_call(
         words=ErrorCounts.zero() if said is None else word_errors(said, utterances, language),
         speakers=speakers,
         attribution=attribution_counts(lines or (), utterances, speakers.assignment, language),
-        entities=entity_score(reference.entities or (), utterances, language, lines=said, terms=terms),
+        entities=EntityScore.zero()
+        if reference.entities is None
+        else entity_score(reference.entities, utterances, language, classes=classes, lines=said, terms=terms),
         entity_words=_entity_words(reference, utterances, language),
         transcribed=hypothesis is not None,
         values=ErrorCounts.zero() if said is None else value_word_errors(said, utterances, language),
@@ -234,12 +239,13 @@ def score_set(
         The scores, ordered by call_id.
     """
     spoken, known = languages or {}, facts or {}
-    terms = known_terms(entity for reference in references.values() for entity in reference.entities or ())
+    entities = [entity for reference in references.values() for entity in reference.entities or ()]
+    terms, classes = known_terms(entities), frozenset(class_of(entity.type) for entity in entities)
     work = [
         (reference, hypotheses.get(call_id), spoken.get(call_id, language), known.get(call_id))
         for call_id, reference in sorted(references.items())
     ]
-    scored = partial(_scored, terms=terms, streams=streams)
+    scored = partial(_scored, terms=terms, classes=classes, streams=streams)
     if processes > 1 and len(work) > CALLS_AT_A_TIME:
         # Not forked: whoever calls may have threads.
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -253,7 +259,8 @@ def _scored(
     work: tuple[Reference, Sequence[HypothesisUtterance] | None, str, CallFacts | None],
     *,
     terms: Mapping[str, Iterable[str]],
+    classes: Collection[str],
     streams: bool,
 ) -> CallScore:
     reference, hypothesis, language, facts = work
-    return score_call(reference, hypothesis, language, facts, terms=terms, streams=streams)
+    return score_call(reference, hypothesis, language, facts, terms=terms, classes=classes, streams=streams)

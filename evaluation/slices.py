@@ -6,16 +6,11 @@ of it, and in as many slices of `tag` as it has tags.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
-SNR_BANDS_DB: Final = (10.0, 20.0, 30.0)
-DURATION_BANDS_S: Final = (30.0, 120.0, 300.0, 900.0)
-OVERLAP_BANDS: Final = (2.0, 5.0, 15.0)
-"""Where bands begin, those of overlap in percent; a value on a boundary is in the upper one."""
+from evaluation.bands import BANDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +42,9 @@ def slices_of(facts: CallFacts) -> tuple[tuple[str, str], ...]:
         "language": facts.language,
         "codec": facts.codec,
         "channels": facts.channel_layout,
-        "snr": band(facts.snr_db, SNR_BANDS_DB, "dB"),
-        "duration": band(facts.duration_s, DURATION_BANDS_S, "s"),
-        "overlap": band(None if facts.overlap is None else 100 * facts.overlap, OVERLAP_BANDS, "%"),
+        "snr": _band("snr", facts.snr_db),
+        "duration": _band("duration", facts.duration_s),
+        "overlap": _band("overlap", facts.overlap),
     }
     tags = (("tag", tag) for tag in sorted(set(facts.tags)))
     return (*tags, *((dimension, value) for dimension, value in single.items() if value is not None))
@@ -77,33 +72,11 @@ def group(calls: Iterable[CallFacts]) -> dict[tuple[str, str], list[int]]:
     return {key: found[key] for key in keys}
 
 
-def band(value: float | None, bounds: Sequence[float], unit: str) -> str | None:
-    """The band of a value, as people read it.
-
-    >>> band(12.0, (10.0, 20.0), "dB"), band(3.0, (10.0, 20.0), "dB"), band(20.0, (10.0, 20.0), "dB")
-    ('10 to 20 dB', 'under 10 dB', '20 dB and more')
-    """
-    if value is None:
-        return None
-    at = bisect_right(bounds, value)
-    if at == 0:
-        return f"under {bounds[0]:g} {unit}"
-    if at == len(bounds):
-        return f"{bounds[-1]:g} {unit} and more"
-    return f"{bounds[at - 1]:g} to {bounds[at]:g} {unit}"
-
-
-_BANDS: Final = {
-    dimension: [band(value, bounds, unit) for value in (bounds[0] - 1, *bounds)]
-    for dimension, bounds, unit in (
-        ("snr", SNR_BANDS_DB, "dB"),
-        ("duration", DURATION_BANDS_S, "s"),
-        ("overlap", OVERLAP_BANDS, "%"),
-    )
-}
+def _band(name: str, value: float | None) -> str | None:
+    return None if value is None else BANDS[name].name(value)
 
 
 def _place(key: tuple[str, str]) -> tuple[int, str]:
     """Bands by their size, all else by name."""
     dimension, value = key
-    return (_BANDS[dimension].index(value), "") if dimension in _BANDS else (0, value)
+    return (BANDS[dimension].names.index(value), "") if dimension in BANDS else (0, value)

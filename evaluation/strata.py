@@ -8,13 +8,12 @@ estimated (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, sections 5.5 t
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
+from evaluation.bands import BANDS
 from tasks.errors import SettingsError
 
 Cell = tuple[str, ...]
@@ -29,21 +28,9 @@ _FAR: Final = 10
 _MOST_NAMED: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Bands:
-    """A column of numbers as bands: `names[i]` holds what is from `cuts[i - 1]` to below `cuts[i]`."""
-
-    column: str
-    cuts: tuple[float, ...]
-    names: tuple[str, ...]
-
-
-BANDS: Final[Mapping[str, Bands]] = {
-    "snr": Bands("snr_db", (10.0, 20.0, 30.0), ("under 10 dB", "10 to 20 dB", "20 to 30 dB", "30 dB or more")),
-    "duration": Bands("duration_s", (60.0, 300.0, 900.0), ("under 1 min", "1 to 5 min", "5 to 15 min", "15 min on")),
-    "confidence": Bands("confidence", (0.6, 0.8, 0.9), ("under 0.6", "0.6 to 0.8", "0.8 to 0.9", "0.9 or more")),
-}  # fmt: skip
-COLUMNS: Final[Mapping[str, str]] = {"language": "language"} | {name: bands.column for name, bands in BANDS.items()}
+COLUMNS: Final[Mapping[str, str]] = {"language": "language"} | {
+    name: BANDS[name].column for name in ("snr", "duration", "confidence")
+}
 """Columns of `calls` by the names that are asked for; every other name is an attribute of calls."""
 
 
@@ -120,10 +107,9 @@ def strata_of(counts: Mapping[Cell, int], by: Sequence[str], n: int) -> dict[Cel
 def _level(name: str, value: object) -> str:
     if value is None:
         return UNKNOWN
-    if name not in BANDS:
+    if name not in COLUMNS or name not in BANDS:
         return str(value)
-    bands = BANDS[name]
-    return bands.names[bisect_right(bands.cuts, float(str(value)))]
+    return BANDS[name].name(float(str(value)))
 
 
 def _distance(some: Sequence[Cell], others: Sequence[Cell], by: Sequence[str]) -> int:

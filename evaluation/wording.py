@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.measures import Unit
+from evaluation.measure import Unit
 
 
 def percent(rate: float | None) -> str:

@@ -51,7 +51,7 @@ def test_cases_are_read_as_they_were_written(cases: list[Case]) -> None:
         ('{"call_id": "a", "reference": "a.stm"}', "reference is no field of a case"),
         ('{"call_id": "a", "language": "English"}', "language: an ISO 639-1 code, such as en, de or pt-BR"),
         ('{"call_id": "a", "weight": 0}', "weight: input should be greater than 0"),
-        ('{"call_id": "a", "entities": [{"type": "date"}]}', "entities.0.text: field required"),
+        ('{"call_id": "a", "entities": [{"type": "date"}]}', "entities 1 text is missing"),
         ('{"call_id": "a", "audio": "../a.wav"}', "../a.wav is not in the set: paths are relative to its folder"),
         ('{"call_id": "a", "audio": "/a.wav"}', "/a.wav is not in the set: paths are relative to its folder"),
         ('{"call_id": "a", "speech": false, "references": "a.stm"}', "speech is false, and there are references"),

@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 
 from evaluation.entities import EntityScore
 from evaluation.figures import Drawn, figures_of, slices_of_set
-from evaluation.formats import RttmTurn, StmLine
+from evaluation.formats import ReferenceEntity, RttmTurn, StmLine
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.intervals import FEWEST_CALLS, Counts, difference, estimate, interval
-from evaluation.measures import ALWAYS, HEADLINES, measures_of, ratio
+from evaluation.measure import ratio
+from evaluation.measures import ALWAYS, HEADLINES, measures_of
 from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.references import Reference
 from evaluation.score import CallScore, score_call, score_set
 from evaluation.scoring import overlap_of
 from evaluation.silence import SilenceCounts, silence_counts
-from evaluation.slices import CallFacts, band, group
+from evaluation.slices import CallFacts, group
 from evaluation.speakers import SpeakerErrors
 from evaluation.trust import BINS, TrustCounts
 from evaluation.value_words import value_words
@@ -304,6 +305,27 @@ def test_the_names_of_calls_do_not_matter(names: list[str]) -> None:
     assert ErrorCounts(6, 1, 1, 1) == found.words
 
 
+def test_precision_is_of_what_was_annotated() -> None:
+    """A call whose entities nobody wrote down, and a class that no reference names, say nothing of precision."""
+    annotated = Reference("a", (line("it is forty dollars"),), entities=(ReferenceEntity("amount", "$40"),))
+    plain = Reference("b", (line("it is forty dollars"),))
+    heard = {"a": (said("it is $40 and 3 o'clock p.m."),), "b": (said("it is $50"),)}
+    score = score_set({"a": annotated, "b": plain}, heard)
+    found = {figure.measure.key: figure.value for figure in figures_of(score.calls)}
+    assert (1.0, 1.0, 1.0) == (found["entity_recall"], found["entity_precision"], found["entity_f1"])
+    score = score_set({"a": annotated, "b": replace(plain, entities=())}, heard)
+    found = {figure.measure.key: figure.value for figure in figures_of(score.calls)}
+    assert 0.5 == found["entity_precision"]
+
+
+@pytest.mark.long
+def test_processes_score_as_one_does() -> None:
+    """However many score, the result is the same, in the same order."""
+    known = {f"{at:03}": Reference(f"{at:03}", (line(f"call {at} of many"),), entities=()) for at in range(120)}
+    heard = {call_id: (said(f"call {call_id}"),) for call_id in known}
+    assert score_set(known, heard) == score_set(known, heard, processes=2)
+
+
 def test_slices_say_where_it_is_bad() -> None:
     """Each dimension in which calls differ has its slices, in order of their bands."""
     calls = [
@@ -321,7 +343,6 @@ def test_slices_say_where_it_is_bad() -> None:
     wer = next(figure for figure in found[0].figures if figure.measure.key == "wer")
     assert 0.05 == wer.value
     assert {} == group([])
-    assert None is band(None, (1.0,), "dB")
 
 
 def test_overlap_is_a_share_of_speech() -> None:

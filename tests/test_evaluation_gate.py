@@ -36,7 +36,7 @@ def judged(text: str, calls: list[CallScore], accepted: Accepted | None = None) 
         ('[[threshold]]\nmeasure = "wer"', "threshold 1 (wer): say min or max"),
         ('[[threshold]]\nmeasure = "wer"\nmin = 0.1\nmax = 0.2', "say min or max, one of the two"),
         ("[[threshold]]\nmax = 0.1", "threshold 1 measure is missing"),
-        ('[[threshold]]\nmeasure = "wer"\nmost = 0.1', "threshold 1 most is nothing that a gate has"),
+        ('[[threshold]]\nmeasure = "wer"\nmost = 0.1', "threshold 1 most is no field of a gate"),
         ('[[threshold]]\nmeasure = "wer"\nmax = "low"', "threshold 1 max: "),
         ('[[threshold]]\nmeasure = "wer"\nmax = 0.1\nslice = "noisy"', "threshold 1 slice: "),
         ("no_slice_worse = { points = -1 }", "no_slice_worse 1 points: "),
