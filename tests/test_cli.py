@@ -353,7 +353,7 @@ def test_json_is_json(data_set: str, tmp_path: Path) -> None:
         assert 1 == json.loads(target.read_text())["total"]["calls"]
 
 
-@pytest.mark.parametrize("words", [True, False])
+@pytest.mark.parametrize("words", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_report_is_a_page_and_tables(data_set: str, tmp_path: Path, words: bool) -> None:
     """For people and for tools; without words where they must not lie."""
     (tmp_path / "good.stm").write_text("good 1 agent 1.0 2.6 hello zarquon and you\n")

@@ -695,6 +695,7 @@ _steps = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=15, deadline=None)
 @given(_steps)
 def test_any_history(steps: list[tuple[str, str, tuple[int, str] | None]]) -> None:

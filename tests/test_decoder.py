@@ -157,6 +157,7 @@ def test_a_length_that_is_only_declared(tmp_path: Path, decoders: DecoderPool) -
     assert (0.5, 360_000.0) == (found.duration_s, found.source.declared_s)
 
 
+@pytest.mark.long
 def test_hours_of_silence_in_a_small_file(tmp_path: Path, decoders: DecoderPool) -> None:
     """Silence packs a thousandfold: what a file may become is bounded in time and in bytes, not by its size."""
     path = tmp_path / "call"

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from evaluation.cases import Case, CaseEntity, parse_cases, serialise_cases
 from evaluation.evaluation_set import load_set
 from evaluation.formats import ReferenceFileError
+from evaluation.set_transcripts import place_to_keep
 from evaluation.sets.from_manifest import is_said, tags_of, wanted
 from evaluation.sets.make_demo import demo_cases
+from tasks.errors import StorageRefused
 from tasks.storage import Storage, open_storage
 
 ROOT = Path(__file__).parent.parent
@@ -172,6 +174,19 @@ def test_a_sample_that_is_not_done_yet(tmp_path: Path) -> None:
     (tmp_path / "a.stm").unlink()
     with pytest.raises(ReferenceFileError, match="none of its 3 calls has a reference yet"):
         load_set(storage)
+
+
+def test_a_set_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transcripts are not kept, and nothing is left of the attempt where they may be."""
+    storage = open_storage(tmp_path.as_uri())
+    assert storage is place_to_keep(storage)
+    assert [] == list(storage.list())
+
+    def refuse(*_: object, **__: object) -> str:
+        raise StorageRefused("it may only be read")
+
+    monkeypatch.setattr(type(storage), "put", refuse)
+    assert None is place_to_keep(storage)
 
 
 def test_the_demo_is_a_set() -> None:

@@ -530,6 +530,7 @@ def test_published_pipeline_is_put_together_as_its_configuration_says(production
     assert str(production.folder / "diarization") == str(pipeline.plda["checkpoint"])
 
 
+@pytest.mark.long
 def test_published_pipeline_diarizes(
     diarizer: Diarizer, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_jobs_that_are_killed_at_random(undisturbed: tuple[Path, Path], tmp_path
     _kill_and_finish(undisturbed, tmp_path / "copy", points)
 
 
+@pytest.mark.long
 def test_a_call_that_kills_its_process(tmp_path: Path) -> None:
     """It is found by being done alone, and set aside; the others are done."""
     head = _plan(tmp_path / "all", [1.0, 1.1, KILLER_S, 1.2, 1.3])
