@@ -21,7 +21,7 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
     set_place: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SET]",
+            metavar="SET",
             help="Evaluation set: a folder, or URI of one, with cases.jsonl, recordings and references.",
             show_default=False,
         ),
