@@ -2,9 +2,9 @@
 
 meeteval has no wheel and needs a compiler, so it is no dependency of ours. To make the values anew::
 
-    python3.11 -m venv /tmp/meeteval
-    /tmp/meeteval/bin/pip install meeteval==0.4.3  # compiles C++
-    /tmp/meeteval/bin/python tests/make_meeteval_values.py
+    python3.11 -m venv meeteval
+    meeteval/bin/pip install meeteval==0.4.3  # compiles C++
+    meeteval/bin/python tests/make_meeteval_values.py
 
 The made-up calls are drawn with a fixed seed: few different words, times on a coarse grid, speakers who overlap others
 and themselves, so that there are many ties between alignments and many words at the very edge of what is within reach.
@@ -21,8 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import meeteval
-
 FOLDER = Path(__file__).parent / "data" / "meeteval"
 PAIRS = (("ref.stm", "hyp.stm"), ("ref_siso.stm", "hyp_siso.stm"))
 COLLARS = ("0.1", "0.5", "1", "5")
@@ -31,6 +29,8 @@ CALLS = 60
 
 def main() -> None:
     """Compute and write all values."""
+    import meeteval  # here, so that who looks for doctests need not have it
+
     logging.disable(logging.WARNING)
     files = []
     for pair in PAIRS:
@@ -49,6 +49,8 @@ def main() -> None:
 
 def _values(reference: object, hypothesis: object, collars: Iterable[str]) -> dict[str, Any]:
     """cpWER, tcpWER with each collar, and ORC-WER, session by session."""
+    import meeteval
+
     cp, orc = meeteval.wer.cpwer(reference, hypothesis), meeteval.wer.orcwer(reference, hypothesis)
     timed = {collar: meeteval.wer.tcpwer(reference, hypothesis, collar=Decimal(collar)) for collar in collars}
     return {
