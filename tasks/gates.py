@@ -4,8 +4,8 @@
 there is none: what was accepted is never written over. `_control/gates/SET/head.json` names the last one and its
 digest; the history is as long as it is, also where a process died before it moved the head. Beside each verdict,
 `00000001-DIGEST.counts.json` has the counts of each call, by the digest of its call_id as in the outputs of
-certificates, so that the next verdict can be held against the same calls (`evaluation.accepted`). No word and no call_id is in either,
-so that erasure need not visit them: of a call that is erased, numbers remain that name nobody.
+certificates, so that the next verdict can be held against the same calls (`evaluation.accepted`). No word and no
+call_id is in either, so that erasure need not visit them: of a call that is erased, numbers remain that name nobody.
 
 Verdicts are written by `callscribe gate --accept`; a run reads them here, and knows nothing of how they came about.
 """
