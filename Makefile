@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
-# Test files that run at a time, each in one process: many wait for servers or for children that are to die.
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Test files that run at a time, each in one process: many wait for servers or for children that are to die, so that
+# three keep two cores busy. One takes up to 2 GB.
+WORKERS ?= 3
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # checkov pins many packages to older versions than ours.
 CHECKOV := .venv-checkov
 CHECKOV_LOCK := requirements-checkov.lock
@@ -22,7 +24,7 @@ tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --no-com
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint format lock install install-dev models docs work-pools checkov clean
+.PHONY: help demo test test-faults test-all lint format lock install install-dev models docs work-pools checkov clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +41,15 @@ models: install ## Pull the starter bundle
 
 test: install-dev ## The fast test suite
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
+	@$(BIN)/python -m pytest -m "not long" $(SPREAD)
 
 test-faults: install-dev $(CHECKOV)/.installed ## The long tests: faults, scale, browser
 	@$(BIN)/callscribe models pull starter
-	@$(BIN)/python -m pytest -m long $(WORKERS)
+	@$(BIN)/python -m pytest -m long $(SPREAD)
+
+test-all: install-dev $(CHECKOV)/.installed ## Both in one go, which makes once what both need
+	@$(BIN)/callscribe models pull starter
+	@$(BIN)/python -m pytest $(SPREAD)
 
 lint: install-dev ## Formatter, linters, types, import rules
 	@$(BIN)/ruff format --check .

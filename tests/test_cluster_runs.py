@@ -24,9 +24,12 @@ from cluster.prefect_server import PrefectServer
 from cluster.stack import PrefectStack
 from cluster.templates import small_template, with_defaults
 from conftest import BUCKET
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from small_month import CALLS, MONTH, Content, SmallMonth, content, fill
 from stand_ins import BUNDLE, build_bundle
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.docs import ROOT
 from flows.s3_server import LocalS3Server
 from tasks.certificates import read_chain
@@ -112,11 +115,16 @@ class ClusterMonth:
         return job
 
     def reconcile(self, *arguments: str) -> list[str]:
-        """What `callscribe reconcile` finds and mends; one line each."""
-        command = [*CALLSCRIBE, "reconcile", "--namespace", NAMESPACE, *arguments]
-        environment = self.place.environment | {"CALLSCRIBE_CLUSTER__GRACE_S": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        assert 0 == done.returncode, done.stderr
+        """What `callscribe reconcile` finds and mends; one line each. In this process: every test asks."""
+        command = ["reconcile", "--namespace", NAMESPACE, *arguments]
+        kubeconfig = self.place.environment["KUBECONFIG"]
+        with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: self.place.stack.api_url}):
+            for name, value in (self.place.environment | {"CALLSCRIBE_CLUSTER__GRACE_S": "1"}).items():
+                if name.startswith(("CALLSCRIBE_", "AWS_")):
+                    patch.setenv(name, value)
+            patch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig)
+            done = CliRunner().invoke(app, command)
+        assert 0 == done.exit_code, (done.output, done.exception)
         return done.stdout.splitlines()[:-1]
 
     def check(self, expected: Content, tries: int | None = None) -> None:
