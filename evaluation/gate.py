@@ -6,7 +6,8 @@ A gate file has thresholds, and rules that hold a run against the one that was a
     measure = "entity_recall.money"  # any key of the figures in `callscribe evaluate SET --json`
     min = 0.95                       # in the measure's own unit: a share is 0 to 1
     confident = true                 # the lower bound of its interval must be it, too
-    calls = 20                       # of fewer calls with anything to say of it, it cannot be told, and fails
+    calls = 20                       # of fewer calls with anything to say of it, it cannot be told, and fails;
+                                     # recordings of one call are one, as for intervals
     words = 2000                     # the same of words of the references
     slice = "tag: noisy"             # of these calls only: dimension and value, as in the report
 
@@ -197,7 +198,8 @@ def _threshold(
     if measure is None:
         return Ruling(said, passed=False, reason="cannot tell: the references have no entity of this class")
     (figure,) = figures_of(own, [measure])
-    if lacking := _lacking(rule, figure, own):
+    different = Drawn.of(own).different(measure.of(own))
+    if lacking := _lacking(rule, figure, own, different):
         return Ruling(said, passed=False, reason=f"cannot tell: {lacking}")
     value = figure.value
     assert value is not None  # noqa: S101  # `_lacking` says so otherwise
@@ -208,20 +210,20 @@ def _threshold(
         held = interval.low if rule.max is None else interval.high
         told = f"{told}, {_between(interval, measure)}, of which {written(held, unit)} counts"
     passed = held >= bound if rule.max is None else held <= bound
-    return Ruling(said, passed=passed, reason=f"it is {told}, in {figure.calls} calls")
+    return Ruling(said, passed=passed, reason=f"it is {told}, in {_calls(figure, different)}")
 
 
-def _lacking(rule: Threshold, figure: Figure, calls: Sequence[CallScore]) -> str:
-    """What is missing for a threshold to be told; empty when nothing is."""
+def _lacking(rule: Threshold, figure: Figure, calls: Sequence[CallScore], different: int) -> str:
+    """What is missing for a threshold to be told; empty when nothing is. `different` calls say anything of it."""
     words = sum(call.words.reference_words for call in calls)
     if figure.value is None:
         return "no call says anything of it"
-    if figure.calls < rule.calls:
-        return f"{figure.calls} calls say anything of it, and the rule wants {rule.calls}"
+    if different < rule.calls:
+        return f"{_calls(figure, different)} say anything of it, and the rule wants {rule.calls}"
     if words < rule.words:
         return f"the references have {words:,} words, and the rule wants {rule.words:,}"
     if rule.confident and figure.interval is None:
-        return f"{figure.calls} calls are too few for an interval"
+        return f"{_calls(figure, different)} are too few for an interval"
     if rule.confident and rule.calls == 1 and figure.interval and figure.interval.low == figure.interval.high:
         return "all calls say the same, so that the interval is a point: say with calls = N how many of them are enough"
     return ""
@@ -270,6 +272,11 @@ def _compared(
     ordered = sorted(worse.items(), key=lambda item: (-sign * item[1].value, item[0]))
     named = ", ".join(f"{_named(key)} by {_points(sign * one.value, unit)}" for key, one in ordered)
     return Ruling(said, passed=False, reason=f"worse than {accepted.name} in {named}{beside}")
+
+
+def _calls(figure: Figure, different: int) -> str:
+    """Of how many calls a figure is, and of how many recordings where some are of the same call."""
+    return f"{different} calls" if different == figure.calls else f"{different} calls ({figure.calls} recordings)"
 
 
 def _named(key: tuple[str, str]) -> str:
