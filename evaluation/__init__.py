@@ -21,8 +21,8 @@
     phones       telephone numbers with and without the code of a country
     addresses    addresses with and without abbreviations
     streams      the words of a hypothesis laid out for searching
-    entities     which names, numbers, amounts and dates came through (entity_search finds them, entity_classes sorts
-                 them into classes)
+    entities     which names, numbers, amounts and dates came through (entity_search finds them, code_search codes
+                 with what runs on from them, entity_classes sorts them into classes)
     spurious     what the hypothesis holds too much (claims finds it)
     entity_alignment  class WER as fstalign (lattice aligns)
     cases, evaluation_set, set_transcripts  evaluation sets, and what the pipeline makes of them

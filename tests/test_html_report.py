@@ -208,7 +208,7 @@ def test_long_calls_are_shown_around_their_worst_stretch() -> None:
 
 
 def test_a_call_is_among_the_worst_once() -> None:
-    """Recordings of one call are one: the one with the most errors is shown, and of how many it is the worst is said."""
+    """Of recordings of one call the one with the most errors is shown, and of how many it is the worst."""
     report = scored(30)
     calls = [
         replace(call, facts=replace(call.facts, group=f"call {at // 3}" if at < 6 else None))
