@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from evaluation.cases import CASES, Case, parse_cases
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.references import Reference, collect_references, scored_regions, text_of
 from evaluation.sampling import reweighted, uncovered
 from tasks.errors import ObjectVanished

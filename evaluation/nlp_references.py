@@ -12,7 +12,8 @@ from pathlib import PurePath
 from typing import Final
 
 from evaluation.entity_classes import class_of
-from evaluation.formats import ReferenceEntity, ReferenceFileError, StmLine
+from evaluation.fields import ReferenceFileError
+from evaluation.formats import ReferenceEntity, StmLine
 from evaluation.nlp_format import NlpDocument, NlpToken, entity_ids, parse_nlp, parse_norm, parse_wer_tags
 from evaluation.spoken import SCALES
 from evaluation.values import CURRENCIES

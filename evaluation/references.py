@@ -18,9 +18,9 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path, PurePath
 from typing import Final, TypeVar
 
+from evaluation.fields import ReferenceFileError
 from evaluation.formats import (
     ReferenceEntity,
-    ReferenceFileError,
     RttmTurn,
     StmLine,
     UemRegion,

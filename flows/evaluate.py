@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.report import total_rows
 from evaluation.scoring import score_dataset
 from flows.artifacts import evaluated
