@@ -3,6 +3,7 @@
 ::
 
     formats      STM, RTTM and entity files ↔ records (fields has what formats share)
+    ctm_format   words with their times ↔ records
     nlp_format   the tagged references of Earnings-21 ↔ records
     references   a folder of such files → `Reference` per call
     hypotheses   utterances from records, rows or STM → `HypothesisUtterance`
@@ -28,9 +29,10 @@
     cases, evaluation_set, set_transcripts  evaluation sets, and what the pipeline makes of them
     silence      words where nobody speaks, and speech in which nothing was heard
     trust        whether word probabilities say which words are wrong
+    word_times   how far recognised words are from where they were said
     value_words  words in which a number is one word, however it is written
-    measure, measures, figures, intervals  every figure with its bounds (word_measures, speaker_measures,
-                 entity_measures list those)
+    measure, measures, figures, intervals  every figure with its bounds (word_measures, time_measures,
+                 speaker_measures, entity_measures list those)
     bands, slices  groups of calls, in which it is better or worse
     score        all of these for a call and for a set
     report       JSON, terminal table, Markdown

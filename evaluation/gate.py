@@ -285,7 +285,7 @@ def _named(key: tuple[str, str]) -> str:
 
 def _points(value: float, unit: str) -> str:
     """A difference: percentage points of shares, else in the unit of the measure."""
-    return f"{100 * value:.2f} points" if unit == "%" else f"{value:.2f} {unit}".strip()
+    return f"{100 * value:.2f} points" if unit == "%" else f"{value:.{3 if unit == 's' else 2}f} {unit}".strip()
 
 
 def _between(interval: Interval, measure: Measure) -> str:

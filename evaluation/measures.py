@@ -10,6 +10,7 @@ from evaluation.entity_measures import ENTITY_MEASURES, measures_of_class
 from evaluation.measure import Measure, ratio, trust_figure, trusted
 from evaluation.score import CallScore
 from evaluation.speaker_measures import SPEAKER_MEASURES
+from evaluation.time_measures import TIME_MEASURES
 from evaluation.word_measures import WORD_MEASURES
 
 REVIEWED: Final = 0.1
@@ -92,10 +93,21 @@ OTHER_MEASURES: Final[tuple[Measure, ...]] = (
 )
 """Of silence, word probabilities, calls and speed, in the order of reports."""
 
-ALWAYS: Final[tuple[Measure, ...]] = (*WORD_MEASURES, *SPEAKER_MEASURES, *ENTITY_MEASURES, *OTHER_MEASURES)
+_BEFORE_CLASSES: Final = (*WORD_MEASURES, *TIME_MEASURES, *SPEAKER_MEASURES, *ENTITY_MEASURES)
+
+ALWAYS: Final[tuple[Measure, ...]] = (*_BEFORE_CLASSES, *OTHER_MEASURES)
 """Of every set, in the order of reports."""
 
-HEADLINES: Final = ("wer", "deletions", "cpwer", "wder", "entity_recall", "made_up_words", "rtfx")
+HEADLINES: Final = (
+    "wer",
+    "deletions",
+    "word_start_error_s",
+    "cpwer",
+    "wder",
+    "entity_recall",
+    "made_up_words",
+    "rtfx",
+)
 """Of slices and comparisons, where all would be too many; measures without a figure are left out there."""
 
 
@@ -103,4 +115,4 @@ def measures_of(calls: Sequence[CallScore]) -> tuple[Measure, ...]:
     """The measures of a set: those of every set, and some of each class of entities that its references have."""
     classes = sorted({class_of(kind) for call in calls for kind in call.entities.by_type})
     of_classes = (measure for name in classes for measure in measures_of_class(name))
-    return (*WORD_MEASURES, *SPEAKER_MEASURES, *ENTITY_MEASURES, *of_classes, *OTHER_MEASURES)
+    return (*_BEFORE_CLASSES, *of_classes, *OTHER_MEASURES)

@@ -25,7 +25,7 @@ from evaluation.entity_search import locate
 from evaluation.formats import StmLine, parse_stm
 from evaluation.hypotheses import HypothesisUtterance
 
-SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".uem", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".uem", ".ctm", ".json"})
 NO_SPEECH: Final = "no speech"
 ASKED: Final = ".entities.json"
 
