@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evaluation.comparison import Compared, Comparison, VariantCompared
+from evaluation.compared import Compared, Comparison, VariantCompared
 from evaluation.measure import Measure
 from evaluation.wording import written
 

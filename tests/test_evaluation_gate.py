@@ -11,7 +11,8 @@ from made_up_sets import made_up_set, scores
 
 from evaluation.accepted import counts_of, read_counts
 from evaluation.evaluation_set import EvaluationSet
-from evaluation.gate import Accepted, Ruling, judge, parse_gate
+from evaluation.gate import Accepted, Ruling, judge
+from evaluation.gate_rules import parse_gate
 from evaluation.score import CallScore
 from tasks.errors import SettingsError
 
