@@ -148,6 +148,8 @@ def timing_counts(
         language: of the normaliser.
     """
     said = sorted(known, key=_time)
+    if not said:  # most references
+        return TimingCounts.zero()
     heard = sorted((word for utterance in utterances for word in utterance.words), key=_time)
     return TimingCounts.of(match_words(said, heard, language, stretches=False))
 
