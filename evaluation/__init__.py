@@ -2,7 +2,8 @@
 
 ::
 
-    formats      STM, RTTM and entity files ↔ records
+    formats      STM, RTTM and entity files ↔ records (fields has what formats share)
+    ctm_format   words with their times ↔ records
     nlp_format   the tagged references of Earnings-21 ↔ records
     references   a folder of such files → `Reference` per call
     hypotheses   utterances from records, rows or STM → `HypothesisUtterance`
@@ -21,15 +22,17 @@
     phones       telephone numbers with and without the code of a country
     addresses    addresses with and without abbreviations
     streams      the words of a hypothesis laid out for searching
-    entities     which names, numbers, amounts and dates came through (entity_search finds them, entity_classes sorts
-                 them into classes)
+    entities     which names, numbers, amounts and dates came through (entity_search finds them, code_search codes
+                 with what runs on from them, entity_classes sorts them into classes)
     spurious     what the hypothesis holds too much (claims finds it)
     entity_alignment  class WER as fstalign (lattice aligns)
     cases, evaluation_set, set_transcripts  evaluation sets, and what the pipeline makes of them
     silence      words where nobody speaks, and speech in which nothing was heard
     trust        whether word probabilities say which words are wrong
+    word_times   how far recognised words are from where they were said
     value_words  words in which a number is one word, however it is written
-    measure, measures, figures, intervals  every figure with its bounds
+    measure, measures, figures, intervals  every figure with its bounds (word_measures, time_measures,
+                 speaker_measures, entity_measures list those)
     bands, slices  groups of calls, in which it is better or worse
     score        all of these for a call and for a set
     report       JSON, terminal table, Markdown

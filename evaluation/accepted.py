@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluation_set import EvaluationSet
-from evaluation.gate import Accepted, Gate, Ruling
+from evaluation.gate import Accepted, Ruling
+from evaluation.gate_rules import Gate
 from evaluation.intervals import Counts
 from evaluation.measures import measures_of
 from evaluation.report import Report

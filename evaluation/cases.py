@@ -20,7 +20,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-from evaluation.formats import ReferenceEntity, ReferenceFileError
+from evaluation.fields import ReferenceFileError
+from evaluation.formats import ReferenceEntity
 from evaluation.invalid import problems_of
 
 CASES: Final = "cases.jsonl"

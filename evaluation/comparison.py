@@ -11,9 +11,10 @@ RTFx has a difference and no p-value: how long a call took hangs on what else th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from evaluation.choice import choose, pareto_front
+from evaluation.compared import Compared, Comparison, SliceCompared, VariantCompared, as_cost
 from evaluation.figures import Drawn, Figure, figures_of
 from evaluation.intervals import Difference
 from evaluation.measure import Measure
@@ -23,70 +24,6 @@ from evaluation.score import CallScore
 from evaluation.slices import group
 
 SPEED: Final = "rtfx"
-WORTH: Final = 0.9
-"""A variant is cheaper where it takes at most this share of the time: less may be chance."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A measure of a variant beside the baseline's; `adjusted` is its p-value among all of its table."""
-
-    measure: Measure
-    figure: Figure
-    difference: Difference | None = None
-    adjusted: float | None = None
-    significant: bool = False
-
-    @property
-    def worse(self) -> bool:
-        """Whether it is on the wrong side of the baseline, and significantly so."""
-        return self.significant and self.difference is not None and _cost(self.measure, self.difference.value) > 0
-
-    @property
-    def better(self) -> bool:
-        """Whether it is on the right side of the baseline, and significantly so."""
-        return self.significant and self.difference is not None and _cost(self.measure, self.difference.value) < 0
-
-
-@dataclass(frozen=True, slots=True)
-class SliceCompared:
-    """The chosen measure of a variant in a slice."""
-
-    dimension: str
-    value: str
-    calls: int
-    compared: Compared
-
-
-@dataclass(frozen=True, slots=True)
-class VariantCompared:
-    """A variant: its measures beside the baseline's, slice by slice, and what it takes.
-
-    `seconds_per_hour` are seconds of work for an hour of audio, `price_per_hour` what that costs; None where nothing
-    says it. `on_front` is whether no other variant is at least as right and as cheap, and better in one of the two.
-    """
-
-    name: str
-    measures: tuple[Compared, ...]
-    slices: tuple[SliceCompared, ...] = ()
-    seconds_per_hour: float | None = None
-    price_per_hour: float | None = None
-    on_front: bool = False
-
-    def of(self, key: str) -> Compared | None:
-        """One of its measures."""
-        return next((one for one in self.measures if one.measure.key == key), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All variants, the baseline first; `by` is the measure that the front and the choice go by."""
-
-    baseline: str
-    by: Measure
-    variants: tuple[VariantCompared, ...]
-    take: str
-    reason: str
 
 
 def compare(
@@ -126,7 +63,7 @@ def compare(
     costs = {name: _seconds_per_hour(ordered[name]) for name in names}
     values = {name: next((one.figure.value for one in table[name] if one.measure.key == by), None) for name in names}
     points = {
-        name: (_cost(known[by], value), cost)
+        name: (as_cost(known[by], value), cost)
         for name in names
         if (value := values[name]) is not None and (cost := costs[name]) is not None
     }
@@ -144,51 +81,6 @@ def compare(
     )
     take, reason = choose(found, by, margin)
     return Comparison(baseline, known[by], found, take, reason)
-
-
-def pareto_front(points: Mapping[str, tuple[float, float]]) -> frozenset[str]:
-    """Those that no other beats: none is at most as large in both and smaller in one.
-
-    >>> sorted(pareto_front({"a": (1, 9), "b": (2, 5), "c": (3, 6), "d": (1, 9)}))
-    ['a', 'b', 'd']
-    """
-    return frozenset(
-        name
-        for name, (error, cost) in points.items()
-        if not any(
-            other[0] <= error and other[1] <= cost and other != (error, cost) for other in points.values()
-        )
-    )  # fmt: skip
-
-
-def choose(variants: Sequence[VariantCompared], by: str, margin: float) -> tuple[str, str]:
-    """Which variant to take, and why; the first is the baseline.
-
-    A variant that is significantly better, and significantly worse in nothing; else one that is cheaper, and by the
-    interval of its difference not worse than by `margin`; else the baseline: that a difference is not significant does
-    not say that there is none.
-    """
-    baseline, *others = variants
-    harmless = [one for one in others if not _harms(one)]
-    title = next(compared.measure.title for compared in baseline.measures if compared.measure.key == by)
-    better = [one for one in harmless if (at := one.of(by)) is not None and at.better]
-    if better:
-        best = min(better, key=lambda one: (_gain(one, by), one.seconds_per_hour or 0.0))
-        more = _times(best, baseline)
-        return (
-            best.name,
-            f"its {title} is significantly better than that of {baseline.name}, and nothing is worse{more}",
-        )
-    cheaper = [one for one in harmless if _is_cheaper(one, baseline) and _is_not_worse(one, by, margin)]
-    if cheaper:
-        best = min(cheaper, key=lambda one: one.seconds_per_hour or 0.0)
-        reason = (
-            f"its {title} is, with a confidence of 95 %, not worse than that of {baseline.name} by more than the margin"
-        )
-        return best.name, f"{reason}{_times(best, baseline)}"
-    harmed = [one.name for one in others if _harms(one)]
-    beside = f"; significantly worse in something: {', '.join(harmed)}" if harmed else ""
-    return baseline.name, f"no other is shown to be better, nor to be as good and cheaper{beside}"
 
 
 def _table(
@@ -266,37 +158,3 @@ def _seconds_per_hour(calls: Sequence[CallScore]) -> float | None:
     told = [call.facts for call in calls if call.facts.work_s and call.facts.duration_s]
     audio_s = sum(facts.weight * (facts.duration_s or 0.0) for facts in told)
     return 3600 * sum(facts.weight * (facts.work_s or 0.0) for facts in told) / audio_s if audio_s else None
-
-
-def _cost(measure: Measure, value: float) -> float:
-    """The value as something that is better when it is lower."""
-    return value if measure.better == "lower" else -value
-
-
-def _gain(variant: VariantCompared, by: str) -> float:
-    at = variant.of(by)
-    return _cost(at.measure, at.difference.value) if at and at.difference else 0.0
-
-
-def _harms(variant: VariantCompared) -> bool:
-    return any(one.worse for one in variant.measures) or any(one.compared.worse for one in variant.slices)
-
-
-def _is_cheaper(variant: VariantCompared, baseline: VariantCompared) -> bool:
-    cost, before = variant.seconds_per_hour, baseline.seconds_per_hour
-    return cost is not None and before is not None and cost <= WORTH * before
-
-
-def _is_not_worse(variant: VariantCompared, by: str, margin: float) -> bool:
-    at = variant.of(by)
-    if at is None or at.difference is None or at.difference.interval is None:
-        return False
-    bounds = at.difference.interval
-    return max(_cost(at.measure, bounds.low), _cost(at.measure, bounds.high)) <= margin
-
-
-def _times(variant: VariantCompared, baseline: VariantCompared) -> str:
-    """What it takes beside the baseline."""
-    if not variant.seconds_per_hour or not baseline.seconds_per_hour:
-        return ""
-    return f"; it takes {variant.seconds_per_hour / baseline.seconds_per_hour:.2f} times as long"

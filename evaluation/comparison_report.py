@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evaluation.comparison import Compared, Comparison, VariantCompared
+from evaluation.compared import Compared, Comparison, VariantCompared
 from evaluation.measure import Measure
 from evaluation.wording import written
 
@@ -150,7 +150,7 @@ def _cells(one: Compared) -> tuple[str, str, str, str]:
 
 def _signed(value: float, measure: Measure) -> str:
     """A difference with its sign: percentage points of shares."""
-    return f"{100 * value:+.2f}" if measure.unit == "%" else f"{value:+.2f}"
+    return f"{100 * value:+.2f}" if measure.unit == "%" else f"{value:+.{3 if measure.unit == 's' else 2}f}"
 
 
 def _p(value: float | None) -> str:

@@ -4,7 +4,8 @@ For each entity of the reference its value is looked for in the hypothesis, whoe
 on its type (`evaluation.entity_classes`):
 
 - codes (ids, zip codes): the same digits and letters, however grouped, spelled or separated, as whole words, with no
-  further digit directly before or behind. Telephone numbers also with or without the code of the country.
+  further digit directly before or behind, unless the reference runs on in the same way (`evaluation.code_search`).
+  Telephone numbers also with or without the code of the country.
 - amounts, dates, times, numbers: the same value (`evaluation.values`), also where the words differ.
 - addresses: the same numbers and words, abbreviated or not (`evaluation.addresses`).
 - products and other terms: the same letters, in one word or several ("voice mail", "voicemail").
@@ -36,7 +37,7 @@ from evaluation.formats import ReferenceEntity
 from evaluation.hypotheses import HypothesisUtterance, Spoken
 from evaluation.rates import EntityCounts
 from evaluation.spurious import spurious_counts
-from evaluation.streams import listen
+from evaluation.streams import listen, listen_to_lines
 
 __all__ = ["WINDOW_S", "EntityMiss", "EntityScore", "entity_score"]
 
@@ -111,7 +112,8 @@ def entity_score(
         entities: what was said and matters.
         utterances: the hypothesis, in any order.
         language: of the normaliser, for names.
-        lines: everything that was said; None when it is not known, and with it nothing about precision.
+        lines: everything that was said; None when it is not known, and with it nothing about precision, nor where a
+            number follows a code.
         terms: class → names that are known in the set (`evaluation.spurious.known_terms`), for their precision.
         classes: those that the references name: where nobody wrote down the numbers that were said, a wrong one says
             nothing of precision. All of them when None.
@@ -121,13 +123,14 @@ def entity_score(
     """
     wanted = tuple(entities)
     heard, streams = listen(utterances, language)
-    places = places_of(wanted, heard, streams, language)
+    said = None if lines is None else listen_to_lines(lines, language)
+    places = places_of(wanted, heard, streams, language, said)
     by_type: dict[str, EntityCounts] = {}
     for entity, place in zip(wanted, places, strict=True):
         by_type[entity.type] = by_type.get(entity.type, EntityCounts.zero()) + EntityCounts(1, place is not None)
     misses = (entity for entity, place in zip(wanted, places, strict=True) if place is None)
     right = frozenset[int]().union(*(place for place in places if place))
-    spurious = None if lines is None else spurious_counts(lines, heard, streams, right, language, terms or {})
+    spurious = None if said is None else spurious_counts(said, heard, streams, right, language, terms or {})
     if spurious is not None and classes is not None:
         spurious = {name: count for name, count in spurious.items() if name in classes}
     return EntityScore(

@@ -6,57 +6,107 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from evaluation.addresses import address_parts, addresses
+from evaluation.code_search import Place, code_places
 from evaluation.entity_classes import kind_of
 from evaluation.formats import ReferenceEntity
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.moments import years
 from evaluation.phones import phone_codes
-from evaluation.spoken import Atom, is_number, spelled, spellings, text_atoms
+from evaluation.spoken import spellings, text_atoms
 from evaluation.streams import READERS, Heard, Stream, letter_runs, listen, tokens_of, word_runs
 from evaluation.values import Reading, agree, read
 
 WINDOW_S: Final = 5.0
 """How far from its time an entity is looked for, in seconds."""
 
-_Span: TypeAlias = frozenset[int]
-_Finder: TypeAlias = Callable[[Stream], Iterable[_Span]]
+_Text: TypeAlias = tuple[Sequence[Heard], Sequence[Stream]]
+
+
+class _Plan(NamedTuple):
+    """How to look for an entity: the length of what it needs, what finds it in a stream, whether it is a code."""
+
+    length: int
+    find: Callable[[Stream, Sequence[Heard]], Iterable[Place]]
+    is_code: bool = False
 
 
 def locate(
     entities: Iterable[ReferenceEntity], utterances: Iterable[HypothesisUtterance], language: str = "en"
 ) -> tuple[list[Heard], list[frozenset[int] | None]]:
-    """Say where the entities of one call are.
+    """Say where the entities of one call are in the text of the reference itself.
 
     Returns:
         The words of the utterances, and of each entity which of these it is; None where it was not found.
     """
-    heard, streams = listen(utterances, language)
-    return heard, places_of(tuple(entities), heard, streams, language)
+    wanted, (heard, streams) = tuple(entities), listen(utterances, language)
+    plans = [_plan(entity, language) for entity in wanted]
+    return heard, _words(_assign(wanted, plans, (heard, streams), lambda *_: True))
 
 
 def places_of(
-    entities: Sequence[ReferenceEntity], heard: Sequence[Heard], streams: Sequence[Stream], language: str
-) -> list[_Span | None]:
-    """Give each entity its words: the longest first, then in order of time, each the earliest that are left."""
-    plans = [_plan(entity, heard, language) for entity in entities]
+    entities: Sequence[ReferenceEntity],
+    heard: Sequence[Heard],
+    streams: Sequence[Stream],
+    language: str,
+    said: _Text | None = None,
+) -> list[frozenset[int] | None]:
+    """Give each entity its words.
+
+    Args:
+        entities: of the reference.
+        heard: the words of the hypothesis, as from `evaluation.streams.listen`.
+        streams: these words laid out for searching.
+        language: of the normaliser.
+        said: the reference, as from `evaluation.streams.listen_to_lines`; None where its text is not known. Without,
+            no code may run on into a further number.
+    """
+    plans = [_plan(entity, language) for entity in entities]
+    own: dict[int, Place | None] = {}
+    if said is not None and (codes := [index for index, plan in enumerate(plans) if plan.is_code]):
+        named, of_codes = [entities[index] for index in codes], [plans[index] for index in codes]
+        own = dict(zip(codes, _assign(named, of_codes, said, lambda *_: True), strict=True))
+    return _words(_assign(entities, plans, (heard, streams), lambda index, place: place.runs_on_as(own.get(index))))
+
+
+def _assign(
+    entities: Sequence[ReferenceEntity], plans: Sequence[_Plan], text: _Text, fits: Callable[[int, Place], bool]
+) -> list[Place | None]:
+    """Give each entity a place: the longest first, then in order of time, each the earliest that is left.
+
+    A place at which an entity stands alone goes before one at which it runs on.
+    """
+    heard, streams = text
     used: dict[str, set[int]] = {}
-    places: list[_Span | None] = [None] * len(plans)
-    for index in sorted(range(len(plans)), key=lambda i: (-plans[i][0], _end(entities[i]), i)):
-        entity, (_, find) = entities[index], plans[index]
+    places: list[Place | None] = [None] * len(plans)
+    for index in sorted(range(len(plans)), key=lambda i: (-plans[i].length, _end(entities[i]), i)):
+        entity, find = entities[index], plans[index].find
         taken = used.setdefault(entity.type, set())
-        spans = [span for stream in streams for span in find(stream) if not span & taken and _near(entity, heard, span)]
-        if spans:
-            best = min(spans, key=lambda span: (min(heard[word].start for word in span), sorted(span)))
-            taken |= best
+        found = [
+            place
+            for stream in streams
+            for place in find(stream, heard)
+            if not place.words & taken and _near(entity, heard, place.words) and fits(index, place)
+        ]
+        if found:
+            best = min(found, key=lambda place: _order(place, heard))
+            taken |= best.words
             places[index] = best
     return places
 
 
-def _plan(entity: ReferenceEntity, heard: Sequence[Heard], language: str) -> tuple[int, _Finder]:
-    """Decide how to look for an entity: the length of what it needs, and what finds it in a stream."""
+def _words(places: Iterable[Place | None]) -> list[frozenset[int] | None]:
+    return [None if place is None else place.words for place in places]
+
+
+def _order(place: Place, heard: Sequence[Heard]) -> tuple[bool, float, list[int]]:
+    return not place.alone, min(heard[word].start for word in place.words), sorted(place.words)
+
+
+def _plan(entity: ReferenceEntity, language: str) -> _Plan:
+    """Decide how to look for an entity."""
     run, kind = text_atoms(entity.text), kind_of(entity.type)
     if kind == "code" and len(run) == 1 and run[0].text[-2:] in {"st", "nd", "rd", "th"}:
         kind = "number"
@@ -68,58 +118,38 @@ def _plan(entity: ReferenceEntity, heard: Sequence[Heard], language: str) -> tup
         if kind == "phone" and codes:
             codes |= phone_codes(codes, international=entity.text.lstrip().startswith("+") or run[0].text == "plus")
         if codes:
-            return longest, lambda stream: _codes(stream, heard, codes)
+            return _Plan(longest, lambda stream, heard: code_places(stream, heard, codes), is_code=True)
     elif kind == "address":
         parts = address_parts(run)
-        return len(parts), lambda stream: addresses(stream.atoms, parts)
+        return _Plan(len(parts), lambda stream, _: map(Place, addresses(stream.atoms, parts)))
     elif reader := READERS.get(kind):
         found = read(run, reader)
         if len(found) == 1:
-            return 1, lambda stream: _readings(stream, kind, found[0])
+            return _Plan(1, lambda stream, _: _readings(stream, kind, found[0]))
     tokens = tokens_of(entity.text, language)
     if kind == "term":
-        return len(tokens), lambda stream: _spans(stream, letter_runs(stream.tokens, "".join(tokens)))
-    return len(tokens), lambda stream: _spans(stream, word_runs(stream.tokens, tokens))
+        return _Plan(len(tokens), lambda stream, _: _spans(stream, letter_runs(stream.tokens, "".join(tokens))))
+    return _Plan(len(tokens), lambda stream, _: _spans(stream, word_runs(stream.tokens, tokens)))
 
 
-def _codes(stream: Stream, heard: Sequence[Heard], codes: Iterable[str]) -> Iterator[_Span]:
-    """Find codes that stand alone: no digit of the same breath before or behind."""
-    run = stream.atoms
-    for first in sorted({at for code in codes for at in stream.beginnings.get(code[0], ())}):
-        for code in codes:
-            end = spelled(run, first, code)
-            if end is None or _joins(run, first - 1, heard) or _joins(run, end - 1, heard):
-                continue
-            yield frozenset(atom.word for atom in run[first:end])
-
-
-def _joins(run: Sequence[Atom], at: int, heard: Sequence[Heard]) -> bool:
-    """Whether two atoms, `at` and the next, are digits of one utterance without punctuation between them."""
-    if not 0 <= at < len(run) - 1:
-        return False
-    left, right = run[at], run[at + 1]
-    same = heard[left.word].utterance == heard[right.word].utterance
-    return same and is_number(left) and is_number(right) and not set(left.tail) & set(".,;:?!")
-
-
-def _readings(stream: Stream, kind: str, wanted: Reading) -> Iterator[_Span]:
+def _readings(stream: Stream, kind: str, wanted: Reading) -> Iterator[Place]:
     """Find values that say what the reference says."""
     for reading in stream.readings[kind]:
         if any(agree(reference, value) for reference in wanted.values for value in reading.values):
-            yield frozenset(atom.word for atom in stream.atoms[reading.first : reading.end])
+            yield Place(frozenset(atom.word for atom in stream.atoms[reading.first : reading.end]))
 
 
-def _spans(stream: Stream, runs: Iterable[tuple[int, int]]) -> Iterator[_Span]:
+def _spans(stream: Stream, runs: Iterable[tuple[int, int]]) -> Iterator[Place]:
     """Give the words of runs of tokens."""
-    return (frozenset(index for _, index in stream.tokens[first:end]) for first, end in runs)
+    return (Place(frozenset(index for _, index in stream.tokens[first:end])) for first, end in runs)
 
 
-def _near(entity: ReferenceEntity, heard: Sequence[Heard], span: _Span) -> bool:
+def _near(entity: ReferenceEntity, heard: Sequence[Heard], words: Iterable[int]) -> bool:
     """Whether any word of a match lies within reach of the entity's time, or that time is not known."""
     if entity.start is None:
         return True
     low, high = entity.start - WINDOW_S, _end(entity) + WINDOW_S
-    return any(heard[word].end >= low and heard[word].start <= high for word in span)
+    return any(heard[word].end >= low and heard[word].start <= high for word in words)
 
 
 def _end(entity: ReferenceEntity) -> float:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from evaluation.cases import CASES, Case, parse_cases
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.references import Reference, collect_references, scored_regions, text_of
 from evaluation.sampling import reweighted, uncovered
 from tasks.errors import ObjectVanished
@@ -132,7 +132,7 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
             continue
         said = known[path]
         if not said:
-            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .uem, .nlp, .json or .txt"
+            problem = f"{path} holds no reference; its name ends with .stm, .rttm, .uem, .ctm, .nlp, .json or .txt"
             raise ReferenceFileError(CASES, number, problem)
         call_id = case.reference_id or (case.call_id if case.call_id in said or len(said) > 1 else next(iter(said)))
         if call_id not in said:
@@ -148,7 +148,7 @@ def _reference(case: Case, known: Mapping[str, Mapping[str, Reference]], number:
 
 def _joined(known: Reference, new: Reference, path: str, number: int) -> Reference:
     """Two references as one; of each kind only one of them may say anything."""
-    kinds = ("lines", "turns", "entities", "text", "regions", "document")
+    kinds = ("lines", "turns", "entities", "text", "regions", "document", "words")
     for kind in kinds:
         if getattr(known, kind) is not None and getattr(new, kind) is not None:
             raise ReferenceFileError(CASES, number, f"{path} says again what another reference of the case says")

@@ -14,6 +14,7 @@ from evaluation.figures import Figure
 from evaluation.rates import ErrorCounts
 from evaluation.report import Report
 from evaluation.score import CallScore
+from evaluation.word_times import TOLERANCES_MS
 from tasks.schemas import Kind, plain_schema
 from tasks.tables import table_of, to_parquet
 
@@ -28,7 +29,11 @@ FIGURE_COLUMNS: Final[tuple[Column, ...]] = (
     ("slice", "text", "its value there, such as opus; null of the set"),
     ("measure", "text", "key of the measure, such as wer"),
     ("title", "text", "the measure, for people"),
-    ("unit", "text", "`%`: the value is a share, 0 to 1; `per hour`; `x`: times real time; empty: a plain number"),
+    (
+        "unit",
+        "text",
+        "`%`: the value is a share, 0 to 1; `per hour`; `s`: seconds; `x`: times real time; empty: a number",
+    ),
     ("better", "text", "whether lower or higher is better"),
     ("value", "number", "the figure; null where it is undefined"),
     ("low", "number", "where its interval of 95 % begins; null where there is none"),
@@ -64,6 +69,25 @@ _KINDS: Final = (
     *((one, one) for one in ("substitutions", "deletions", "insertions")),
 )
 _OTHERS: Final[tuple[tuple[Column, Callable[[CallScore], Any]], ...]] = (
+    (
+        ("timed_words", "count", "words recognised right whose times are compared with those of the reference"),
+        lambda call: call.timing.words,
+    ),
+    *(
+        (
+            (f"timed_words_within_{tolerance}_ms", "count", f"… of which both ends are at most {tolerance} ms off"),
+            lambda call, at=at: call.timing.within[at],
+        )
+        for at, tolerance in enumerate(TOLERANCES_MS)
+    ),
+    (
+        ("word_start_errors_s", "number", "… the sum of how far their starts are off, seconds"),
+        lambda call: call.timing.start_s,
+    ),
+    (
+        ("word_end_errors_s", "number", "… the sum of how far their ends are off, seconds"),
+        lambda call: call.timing.end_s,
+    ),
     (("wder_words", "count", "recognised words that stand for one"), lambda call: call.attribution.words),
     (("wder_wrong", "count", "… given to the wrong speaker (WDER)"), lambda call: call.attribution.wrong),
     (("der_total_s", "number", "time of speech by the reference, seconds (DER)"), lambda call: call.turns.total_s),

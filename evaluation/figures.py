@@ -17,7 +17,7 @@ from evaluation.slices import group
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a measure found: None where it is undefined; `calls` are those that it says anything of."""
+    """What a measure found: None where it is undefined; `calls` are the recordings that it says anything of."""
 
     measure: Measure
     value: float | None
@@ -86,6 +86,10 @@ class Drawn:
         (before, one), (after, other) = self.telling(first), self.telling(second)
         telling = one | other
         return difference(before[telling], after[telling], measure.figure, self._strata(telling))
+
+    def different(self, counts: Counts) -> int:
+        """How many different calls the counts say anything of: recordings of one call are one."""
+        return int(self.telling(counts)[1].sum())
 
     def telling(self, counts: Counts) -> tuple[Counts, NDArray[np.bool_]]:
         """The counts of what is drawn, from those of the calls, and of which of it they say anything."""

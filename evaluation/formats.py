@@ -14,37 +14,15 @@ words it would give a false rate.
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from tasks.errors import UsageError
+from evaluation.fields import ReferenceFileError, checked_name, parse_json, parse_lines, read_channel, read_seconds
 
 _LABEL: Final = re.compile(r"<[^<>\s]*>(?=\s|$)")
 _UNSUPPORTED: Final = re.compile(r"\{.*/.*\}|ignore_time_segment_in_scoring", re.IGNORECASE)
-
-RecordT = TypeVar("RecordT", "StmLine", "RttmTurn", "UemRegion")
-
-
-class ReferenceFileError(UsageError):
-    """A reference file does not say what its format asks for.
-
-    Args:
-        source: the name of the file.
-        line: 1-based, None when it is about the whole file.
-        problem: what is wrong.
-    """
-
-    def __init__(self, source: str, line: int | None, problem: str) -> None:
-        super().__init__(f"{source}: {problem}" if line is None else f"{source}, line {line}: {problem}")
-        self.source, self.line, self.problem = source, line, problem
-
-    def __reduce__(self) -> tuple[type[ReferenceFileError], tuple[str, int | None, str]]:
-        """Survive pickling with all attributes."""
-        return type(self), (self.source, self.line, self.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +76,7 @@ def parse_stm(text: str, source: str = "STM") -> tuple[StmLine, ...]:
     Raises:
         ReferenceFileError: a line is malformed or uses what cannot be scored here.
     """
-    return _parse_lines(text, source, _stm_line)
+    return parse_lines(text, source, _stm_line)
 
 
 def parse_rttm(text: str, source: str = "RTTM") -> tuple[RttmTurn, ...]:
@@ -107,7 +85,7 @@ def parse_rttm(text: str, source: str = "RTTM") -> tuple[RttmTurn, ...]:
     Raises:
         ReferenceFileError: a line is malformed.
     """
-    return _parse_lines(text, source, _rttm_turn)
+    return parse_lines(text, source, _rttm_turn)
 
 
 def parse_uem(text: str, source: str = "UEM") -> tuple[UemRegion, ...]:
@@ -116,7 +94,7 @@ def parse_uem(text: str, source: str = "UEM") -> tuple[UemRegion, ...]:
     Raises:
         ReferenceFileError: a line is malformed.
     """
-    return _parse_lines(text, source, _uem_region)
+    return parse_lines(text, source, _uem_region)
 
 
 def parse_entities(text: str, source: str = "entities") -> tuple[str, tuple[ReferenceEntity, ...]] | None:
@@ -125,7 +103,7 @@ def parse_entities(text: str, source: str = "entities") -> tuple[str, tuple[Refe
     Raises:
         ReferenceFileError: the text is no JSON, or the entities are malformed.
     """
-    content = _json(text, source)
+    content = parse_json(text, source)
     if not isinstance(content, dict) or "entities" not in content:
         return None
     try:
@@ -142,7 +120,7 @@ def parse_seglst(text: str, source: str = "SegLST") -> tuple[StmLine, ...] | Non
     Raises:
         ReferenceFileError: the text is no JSON, or a segment is malformed; the segment is named by its number.
     """
-    content = _json(text, source)
+    content = parse_json(text, source)
     if not isinstance(content, list):
         return None
     lines = []
@@ -165,7 +143,8 @@ def serialise_stm(lines: Iterable[StmLine]) -> str:
     return "".join(
         " ".join(
             (
-                f"{_name(line.call_id)} {line.channel} {_name(line.speaker)} {line.start:.3f} {line.end:.3f}",
+                f"{checked_name(line.call_id)} {line.channel} {checked_name(line.speaker)}",
+                f"{line.start:.3f} {line.end:.3f}",
                 *(() if line.label is None else (line.label,)),
                 *line.text.split(),
             )
@@ -182,39 +161,17 @@ def serialise_rttm(turns: Iterable[RttmTurn]) -> str:
         ValueError: a call_id or speaker is empty or holds white space, which the format cannot carry.
     """
     return "".join(
-        f"SPEAKER {_name(turn.call_id)} {turn.channel} {turn.start:.3f} {turn.end - turn.start:.3f}"
-        f" <NA> <NA> {_name(turn.speaker)} <NA> <NA>\n"
+        f"SPEAKER {checked_name(turn.call_id)} {turn.channel} {turn.start:.3f} {turn.end - turn.start:.3f}"
+        f" <NA> <NA> {checked_name(turn.speaker)} <NA> <NA>\n"
         for turn in turns
     )
-
-
-def _parse_lines(text: str, source: str, parse: Callable[[str], RecordT | None]) -> tuple[RecordT, ...]:
-    """Parse each line that is neither empty nor a comment."""
-    records = []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        if not line.strip() or line.lstrip().startswith(";"):
-            continue
-        try:
-            record = parse(line.strip())
-        except ValueError as error:
-            raise ReferenceFileError(source, number, str(error)) from error
-        if record is not None:
-            records.append(record)
-    return tuple(records)
-
-
-def _json(text: str, source: str) -> Any:  # noqa: ANN401  # what JSON may hold
-    try:
-        return json.loads(text.removeprefix("\ufeff"))
-    except json.JSONDecodeError as error:
-        raise ReferenceFileError(source, error.lineno, f"no JSON: {error.msg}") from error
 
 
 def _segment(segment: Mapping[str, Any]) -> StmLine:
     """Parse one segment of SegLST."""
     if not isinstance(segment, dict):
         raise TypeError("it is no JSON object")
-    start, end = _seconds(segment["start_time"]), _seconds(segment["end_time"])
+    start, end = read_seconds(segment["start_time"]), read_seconds(segment["end_time"])
     if end < start:
         raise ValueError(f"it ends ({end:g}) before it starts ({start:g})")
     return StmLine(str(segment["session_id"]), 1, str(segment["speaker"]), start, end, str(segment["words"]))
@@ -225,8 +182,8 @@ def _stm_line(line: str) -> StmLine:
     fields = line.split(maxsplit=5)
     if len(fields) < 5:
         raise ValueError("expected `call_id channel speaker start end text`")
-    call_id, channel, speaker = fields[0], _channel(fields[1]), fields[2]
-    start, end = _seconds(fields[3]), _seconds(fields[4])
+    call_id, channel, speaker = fields[0], read_channel(fields[1]), fields[2]
+    start, end = read_seconds(fields[3]), read_seconds(fields[4])
     if end < start:
         raise ValueError(f"it ends ({fields[4]}) before it starts ({fields[3]})")
     text, label = "".join(fields[5:]), None
@@ -244,8 +201,8 @@ def _rttm_turn(line: str) -> RttmTurn | None:
         return None
     if len(fields) < 8:
         raise ValueError("expected `SPEAKER call_id channel start duration <NA> <NA> speaker <NA> <NA>`")
-    start, duration_s = _seconds(fields[3]), _seconds(fields[4])
-    return RttmTurn(fields[1], _channel(fields[2]), start, round(start + duration_s, 6), fields[7])
+    start, duration_s = read_seconds(fields[3]), read_seconds(fields[4])
+    return RttmTurn(fields[1], read_channel(fields[2]), start, round(start + duration_s, 6), fields[7])
 
 
 def _uem_region(line: str) -> UemRegion:
@@ -253,40 +210,16 @@ def _uem_region(line: str) -> UemRegion:
     fields = line.split()
     if len(fields) < 4:
         raise ValueError("expected `call_id channel start end`")
-    start, end = _seconds(fields[2]), _seconds(fields[3])
+    start, end = read_seconds(fields[2]), read_seconds(fields[3])
     if end < start:
         raise ValueError(f"it ends ({fields[3]}) before it starts ({fields[2]})")
-    return UemRegion(fields[0], 1 if fields[1] in {"NA", "<NA>"} else _channel(fields[1]), start, end)
+    return UemRegion(fields[0], 1 if fields[1] in {"NA", "<NA>"} else read_channel(fields[1]), start, end)
 
 
 def _entity(content: Mapping[str, Any]) -> ReferenceEntity:
     """Take one entity out of its JSON object."""
     speaker = content.get("speaker")
-    start, end = (None if content.get(key) is None else _seconds(content[key]) for key in ("start", "end"))
+    start, end = (None if content.get(key) is None else read_seconds(content[key]) for key in ("start", "end"))
     return ReferenceEntity(
         str(content["type"]), str(content["text"]), None if speaker is None else str(speaker), start, end
     )
-
-
-def _seconds(value: str | float) -> float:
-    """Read a time; the only place where one is checked."""
-    seconds = float(value)
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{value} is no time in seconds")
-    return seconds
-
-
-def _channel(value: str) -> int:
-    """Read a channel number; NIST also writes A and B."""
-    if value.isascii() and value.isdecimal():
-        return int(value)
-    if len(value) == 1 and "A" <= value.upper() <= "Z":
-        return ord(value.upper()) - ord("A") + 1
-    raise ValueError(f"{value} is no channel")
-
-
-def _name(value: str) -> str:
-    """Check that a name can stand in a file of fields between spaces."""
-    if not value or value.split() != [value]:
-        raise ValueError(f"{value!r} cannot stand in STM or RTTM: it is empty or holds white space")
-    return value

@@ -1,19 +1,4 @@
-"""A gate: what a set must show of its transcripts, read from a TOML file, and whether they show it. Pure.
-
-A gate file has thresholds, and rules that hold a run against the one that was accepted last::
-
-    [[threshold]]
-    measure = "entity_recall.money"  # any key of the figures in `callscribe evaluate SET --json`
-    min = 0.95                       # in the measure's own unit: a share is 0 to 1
-    confident = true                 # the lower bound of its interval must be it, too
-    calls = 20                       # of fewer calls with anything to say of it, it cannot be told, and fails
-    words = 2000                     # the same of words of the references
-    slice = "tag: noisy"             # of these calls only: dimension and value, as in the report
-
-    [[no_slice_worse]]               # no slice, and not the whole set either,
-    measure = "wer"
-    points = 2                       # is so many percentage points (or units) worse than the last accepted run,
-    significant = true               # where that is unlikely to be chance
+"""A gate: whether transcripts of a set show what its rules (`evaluation.gate_rules`) ask for. Pure.
 
 A rule that cannot be told fails: a gate that lets through what nobody measured is none. Only in the comparison of
 slices a small slice is passed by, and counted: `significant` can never say anything of one or two calls.
@@ -21,17 +6,15 @@ slices a small slice is passed by, and counted: `significant` can never say anyt
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from evaluation.figures import Drawn, Figure, figures_of
+from evaluation.gate_rules import Gate, NoSliceWorse, Threshold
 from evaluation.intervals import Counts, Difference, Interval
-from evaluation.invalid import problems_of
 from evaluation.measure import Measure
 from evaluation.measures import measures_of
 from evaluation.multiplicity import significant_by_holm
@@ -45,56 +28,6 @@ EVERYWHERE: Final = ("all", "calls")
 
 PER_CLASS: Final = ("recall", "precision", "f1", "wer")
 """What there is of each class of entities: a set that has none of a class has no such measure."""
-
-Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-def _listed(value: object) -> object:
-    """One rule may be a table instead of a list of one."""
-    return [value] if isinstance(value, Mapping) else value
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
-    """What a measure must be at least or at most, over all calls or those of a slice; see the module."""
-
-    measure: str
-    min: Number | None = None
-    max: Number | None = None
-    confident: bool = False
-    calls: Annotated[int, Field(ge=1)] = 1
-    words: Annotated[int, Field(ge=0)] = 0
-    slice: Annotated[str, Field(pattern=r"^[a-z]+: *\S")] | None = None
-
-    @property
-    def place(self) -> tuple[str, str] | None:
-        """The slice as (dimension, value); None: all calls."""
-        if self.slice is None:
-            return None
-        dimension, _, value = self.slice.partition(":")
-        return dimension, value.strip()
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoSliceWorse:
-    """By how much no slice may be worse than the last accepted run; `dimensions` are those looked at, all if empty."""
-
-    measure: str = "wer"
-    points: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    significant: bool = True
-    dimensions: tuple[str, ...] = ()
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """The rules of a gate file; `name` is that of the history of what was accepted, the set's when None."""
-
-    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] | None = None
-    threshold: Annotated[tuple[Threshold, ...], BeforeValidator(_listed)] = ()
-    no_slice_worse: Annotated[tuple[NoSliceWorse, ...], BeforeValidator(_listed)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,37 +48,6 @@ class Accepted:
 
     name: str
     counts: Mapping[str, Counts]
-
-
-_GATE: Final = TypeAdapter(Gate)
-
-
-def parse_gate(text: str, source: str) -> Gate:
-    """Read a gate file.
-
-    Args:
-        text: TOML.
-        source: names it in errors.
-
-    Raises:
-        SettingsError: it is no TOML, holds no rule, or a rule says something that there is not.
-    """
-    try:
-        gate = _GATE.validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        message = f"{source} is not valid TOML: {error}"
-        raise SettingsError(message) from error
-    except ValidationError as error:
-        message = f"{source}: {problems_of(error, 'a gate')}"
-        raise SettingsError(message) from error
-    for number, one in enumerate(gate.threshold, start=1):
-        if (one.min is None) == (one.max is None):
-            message = f"{source}: threshold {number} ({one.measure}): say min or max, one of the two"
-            raise SettingsError(message)
-    if not (gate.threshold or gate.no_slice_worse):
-        message = f"{source} has no rule: write a table [[threshold]] or [[no_slice_worse]]"
-        raise SettingsError(message)
-    return gate
 
 
 def judge(gate: Gate, calls: Sequence[CallScore], accepted: Accepted | None = None) -> tuple[Ruling, ...]:
@@ -197,7 +99,8 @@ def _threshold(
     if measure is None:
         return Ruling(said, passed=False, reason="cannot tell: the references have no entity of this class")
     (figure,) = figures_of(own, [measure])
-    if lacking := _lacking(rule, figure, own):
+    different = Drawn.of(own).different(measure.of(own))
+    if lacking := _lacking(rule, figure, own, different):
         return Ruling(said, passed=False, reason=f"cannot tell: {lacking}")
     value = figure.value
     assert value is not None  # noqa: S101  # `_lacking` says so otherwise
@@ -208,20 +111,20 @@ def _threshold(
         held = interval.low if rule.max is None else interval.high
         told = f"{told}, {_between(interval, measure)}, of which {written(held, unit)} counts"
     passed = held >= bound if rule.max is None else held <= bound
-    return Ruling(said, passed=passed, reason=f"it is {told}, in {figure.calls} calls")
+    return Ruling(said, passed=passed, reason=f"it is {told}, in {_calls(figure, different)}")
 
 
-def _lacking(rule: Threshold, figure: Figure, calls: Sequence[CallScore]) -> str:
-    """What is missing for a threshold to be told; empty when nothing is."""
+def _lacking(rule: Threshold, figure: Figure, calls: Sequence[CallScore], different: int) -> str:
+    """What is missing for a threshold to be told; empty when nothing is. `different` calls say anything of it."""
     words = sum(call.words.reference_words for call in calls)
     if figure.value is None:
         return "no call says anything of it"
-    if figure.calls < rule.calls:
-        return f"{figure.calls} calls say anything of it, and the rule wants {rule.calls}"
+    if different < rule.calls:
+        return f"{_calls(figure, different)} say anything of it, and the rule wants {rule.calls}"
     if words < rule.words:
         return f"the references have {words:,} words, and the rule wants {rule.words:,}"
     if rule.confident and figure.interval is None:
-        return f"{figure.calls} calls are too few for an interval"
+        return f"{_calls(figure, different)} are too few for an interval"
     if rule.confident and rule.calls == 1 and figure.interval and figure.interval.low == figure.interval.high:
         return "all calls say the same, so that the interval is a point: say with calls = N how many of them are enough"
     return ""
@@ -272,13 +175,18 @@ def _compared(
     return Ruling(said, passed=False, reason=f"worse than {accepted.name} in {named}{beside}")
 
 
+def _calls(figure: Figure, different: int) -> str:
+    """Of how many calls a figure is, and of how many recordings where some are of the same call."""
+    return f"{different} calls" if different == figure.calls else f"{different} calls ({figure.calls} recordings)"
+
+
 def _named(key: tuple[str, str]) -> str:
     return "all calls" if key == EVERYWHERE else f"{key[0]}: {key[1]}"
 
 
 def _points(value: float, unit: str) -> str:
     """A difference: percentage points of shares, else in the unit of the measure."""
-    return f"{100 * value:.2f} points" if unit == "%" else f"{value:.2f} {unit}".strip()
+    return f"{100 * value:.2f} points" if unit == "%" else f"{value:.{3 if unit == 's' else 2}f} {unit}".strip()
 
 
 def _between(interval: Interval, measure: Measure) -> str:

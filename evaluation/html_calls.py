@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,12 +27,16 @@ MOST_CELLS: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class WorstCall:
-    """A call whose words are shown, and its stretch with the most errors, None where nothing has a time."""
+    """A call whose words are shown, and its stretch with the most errors, None where nothing has a time.
+
+    `recordings` is how many recordings the set has of it, of which this is the worst.
+    """
 
     score: CallScore
     compared: Compared
     lines: tuple[Line, ...]
     stretch: Stretch | None
+    recordings: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,10 @@ class LineView:
 
 @dataclass(frozen=True, slots=True)
 class CallView:
-    """A call as it is drawn; `hidden` says what of it is not shown, `no_clip` why nothing can be heard."""
+    """A call as it is drawn; `hidden` says what of it is not shown, `no_clip` why nothing can be heard.
+
+    `recordings` is as in `WorstCall`.
+    """
 
     score: CallScore
     lines: tuple[LineView, ...]
@@ -67,18 +75,26 @@ class CallView:
     source: str
     span: str
     no_clip: str
+    recordings: int
 
 
 def worst_calls(report: Report, most: int = WORST) -> tuple[WorstCall, ...]:
-    """The calls with the most word errors, and among as many those with the most missed entities."""
+    """The calls with the most word errors, and among as many those with the most missed entities.
+
+    Of a call with several recordings only the worst one is among them: the others say the same again.
+    """
+    recordings = Counter(_call_of(call) for call in report.score.calls)
+    worst: dict[str, CallScore] = {}
+    for call in by_errors(report.score.calls):
+        worst.setdefault(_call_of(call), call)
     found = []
-    for call in by_errors(report.score.calls)[:most]:
+    for call in list(worst.values())[:most]:
         compared = report.compared.get(call.call_id)
         if compared is None or compared.said is None or not (call.words.errors or call.entities.misses):
             continue
         heard = compared.utterances or ()
         lines = lines_of(compared.said, heard, compared.language)
-        found.append(WorstCall(call, compared, lines, worst_stretch(lines, heard)))
+        found.append(WorstCall(call, compared, lines, worst_stretch(lines, heard), recordings[_call_of(call)]))
     return tuple(found)
 
 
@@ -107,6 +123,7 @@ def view(worst: WorstCall, clip: Clip | None, no_clip: str = "") -> CallView:
         f"data:{clip.media_type};base64,{base64.b64encode(clip.content).decode()}" if clip else "",
         f"{clock(clip.start)} to {clock(clip.end)}" if clip else "",
         no_clip,
+        worst.recordings,
     )
 
 
@@ -121,6 +138,11 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     tail = f"{rest // 10:02d}.{rest % 10}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def _call_of(call: CallScore) -> str:
+    """What recordings of one call have in common."""
+    return call.facts.group or call.call_id
 
 
 def _line(

@@ -12,6 +12,7 @@ from evaluation.intervals import FEWEST_CALLS
 from evaluation.measures import ALWAYS, REVIEWED
 from evaluation.report import Report, written
 from evaluation.score import CallScore
+from evaluation.time_measures import TIME_MEASURES
 
 PLURALS: Final = {
     "person": "names of people",
@@ -38,6 +39,10 @@ _NEEDS: Final = {
     "made_up_words": "needs references with times, the lengths of the recordings, and time in which nobody speaks",
     "lost_words": "needs references with times, and the lengths of the recordings",
     "rtfx": "needs the times that the pipeline took",
+    **dict.fromkeys(
+        (measure.key for measure in TIME_MEASURES),
+        "needs references and transcripts with the times of words",
+    ),
     **dict.fromkeys(
         ("entity_recall", "entity_precision", "entity_f1", "entity_wer"),
         "needs references that name what had to be captured",

@@ -15,9 +15,10 @@ import numpy as np
 from evaluation.intervals import Counts, Figure
 from evaluation.score import CallScore
 from evaluation.trust import BINS, TrustCounts
+from evaluation.word_times import EDGES_MS
 
-Unit: TypeAlias = Literal["%", "per hour", "x", ""]
-"""`%`: the figure is a share, 0 to 1, written as a percentage; `x`: times real time; empty: a plain number."""
+Unit: TypeAlias = Literal["%", "per hour", "s", "x", ""]
+"""`%`: the figure is a share, 0 to 1, written as a percentage; `s`: seconds; `x`: times real time; empty: a number."""
 
 Better: TypeAlias = Literal["lower", "higher"]
 """Which way is up."""
@@ -48,6 +49,17 @@ def ratio(sums: Counts) -> Counts:
     """The first count by the second; NaN where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(sums[..., 1] > 0, sums[..., 0] / sums[..., 1], np.nan)
+
+
+def median_of_errors(sums: Counts) -> Counts:
+    """The median error of word times, from words by step, in seconds: up to where the step reaches in which it lies.
+
+    NaN where there are no words, and where it lies beyond the last edge.
+    """
+    edges_s = np.append(np.array(EDGES_MS) / 1000, np.nan)
+    total = sums.sum(axis=-1, keepdims=True)
+    half = np.argmax(sums.cumsum(axis=-1) >= total * (0.5 - 1e-9), axis=-1)  # weights are no whole numbers
+    return np.where(total[..., 0] > 0, edges_s[half], np.nan)
 
 
 def trusted(call: CallScore) -> Sequence[float]:

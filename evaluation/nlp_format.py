@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 
 COLUMNS: Final = ("token", "speaker", "ts", "endTs", "punctuation", "case", "tags", "wer_tags")
 UNKNOWN: Final = "unknown"

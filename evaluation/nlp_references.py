@@ -11,8 +11,10 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Final
 
+from evaluation.ctm_format import CtmWord
 from evaluation.entity_classes import class_of
-from evaluation.formats import ReferenceEntity, ReferenceFileError, StmLine
+from evaluation.fields import ReferenceFileError
+from evaluation.formats import ReferenceEntity, StmLine
 from evaluation.nlp_format import NlpDocument, NlpToken, entity_ids, parse_nlp, parse_norm, parse_wer_tags
 from evaluation.spoken import SCALES
 from evaluation.values import CURRENCIES
@@ -58,6 +60,15 @@ def reference_of(call_id: str, document: NlpDocument) -> tuple[tuple[StmLine, ..
         text = text.removesuffix(tokens[-1].punctuation)
         entities.append(ReferenceEntity(kind, text, tokens[0].speaker or None, *_times(tokens)))
     return tuple(lines), tuple(entities)
+
+
+def timed_words(call_id: str, document: NlpDocument) -> tuple[CtmWord, ...]:
+    """Take the words of a call that have times out of an `.nlp` file; none where it has no times."""
+    return tuple(
+        CtmWord(call_id, 1, token.start, token.end, token.text)
+        for token in document.tokens
+        if token.start is not None and token.end is not None
+    )
 
 
 def _entity_spans(document: NlpDocument) -> list[tuple[int, int, str]]:

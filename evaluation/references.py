@@ -1,13 +1,13 @@
 """References: what is known for certain of each call, put together from the files of a folder.
 
-A set of references is a folder of STM, SegLST, RTTM, UEM and entity files (`evaluation.formats` says how they look);
-which call a line is about stands in the line, so that a file may hold one call or many. A JSON file that is neither
-SegLST nor has `entities` is something else and is passed over. An STM or RTTM file without a single line says of the
-call of its name that nobody spoke. Plain text is a reference only where a case of a set names it
-(`evaluation.evaluation_set`): elsewhere it may be a note.
+A set of references is a folder of STM, SegLST, RTTM, UEM, CTM and entity files (`evaluation.formats` and
+`evaluation.ctm_format` say how they look); which call a line is about stands in the line, so that a file may hold one
+call or many. A JSON file that is neither SegLST nor has `entities` is something else and is passed over. An STM, RTTM
+or CTM file without a single line says of the call of its name that nobody spoke. Plain text is a reference only where a
+case of a set names it (`evaluation.evaluation_set`): elsewhere it may be a note.
 
-An `.nlp` file (`evaluation.nlp_format`) is the lines and the entities of the call of its name at once, with
-`NAME.wer_tag.json` and `NAME.norm.json` beside it.
+An `.nlp` file (`evaluation.nlp_format`) is the lines and the entities of the call of its name at once, and the times of
+its words where it has any, with `NAME.wer_tag.json` and `NAME.norm.json` beside it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path, PurePath
 from typing import Final, TypeVar
 
+from evaluation.ctm_format import CtmWord, parse_ctm
+from evaluation.fields import ReferenceFileError
 from evaluation.formats import (
     ReferenceEntity,
-    ReferenceFileError,
     RttmTurn,
     StmLine,
     UemRegion,
@@ -33,10 +34,11 @@ from evaluation.formats import (
     serialise_stm,
 )
 from evaluation.nlp_format import NlpDocument
-from evaluation.nlp_references import read_document, reference_of
+from evaluation.nlp_references import read_document, reference_of, timed_words
 from tasks.storage import Storage
 
 __all__ = [
+    "CtmWord",
     "Reference",
     "ReferenceEntity",
     "ReferenceFileError",
@@ -52,10 +54,10 @@ __all__ = [
     "serialise_stm",
 ]
 
-SUFFIXES: Final = frozenset({".stm", ".rttm", ".uem", ".json", ".nlp"})
+SUFFIXES: Final = frozenset({".stm", ".rttm", ".uem", ".ctm", ".json", ".nlp"})
 """Files of a folder that are looked at."""
 
-RecordT = TypeVar("RecordT", StmLine, RttmTurn, UemRegion)
+RecordT = TypeVar("RecordT", StmLine, RttmTurn, UemRegion, CtmWord)
 FoundT = TypeVar("FoundT")
 
 
@@ -64,7 +66,8 @@ class Reference:
     """All that is known for certain of one call; None where there is no such file, empty where nobody spoke.
 
     `text` is what was said, where nothing is known of who said it and when: there are no `lines` then. `regions` are
-    the stretches in which turns are scored; None is the whole call. `document` is the `.nlp` file that lines and
+    the stretches in which turns are scored; None is the whole call. `words` are those that were said, each with its
+    times; where there are neither lines nor text, they are the text, too. `document` is the `.nlp` file that lines and
     entities are from, with the place of each entity.
     """
 
@@ -75,14 +78,14 @@ class Reference:
     text: str | None = None
     regions: tuple[UemRegion, ...] | None = None
     document: NlpDocument | None = None
+    words: tuple[CtmWord, ...] | None = None
 
 
 def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]:
     """Put the files of a set together, call by call. Pure.
 
     Args:
-        files: (name, content) of each file; of the suffixes `.stm`, `.rttm`, `.uem`, `.json` and `.nlp`, others are
-            passed over.
+        files: (name, content) of each file; of the suffixes in `SUFFIXES`, others are passed over.
 
     Returns:
         call_id → reference, ordered by call_id.
@@ -95,6 +98,7 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
     entities: dict[str, tuple[ReferenceEntity, ...]] = {}
     regions: dict[str, tuple[UemRegion, ...]] = {}
     documents: dict[str, NlpDocument] = {}
+    words: dict[str, tuple[CtmWord, ...]] = {}
     contents = dict(sorted(files))
     for name, content in contents.items():
         suffix = PurePath(name).suffix
@@ -104,6 +108,8 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             _add(turns, _by_call(parse_rttm(content, name), name), name)
         elif suffix == ".uem":
             _add(regions, _by_call(parse_uem(content, name), name), name)
+        elif suffix == ".ctm":
+            _add(words, _by_call(parse_ctm(content, name), name), name)
         elif suffix == ".json" and (found := parse_entities(content, name)) is not None:
             _add(entities, dict([found]), name)
         elif suffix == ".json" and (segments := parse_seglst(content, name)) is not None:
@@ -114,6 +120,8 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             said, named = reference_of(call_id, documents[call_id])
             _add(lines, {call_id: said}, name)
             _add(entities, {call_id: named}, name)
+            if timed := timed_words(call_id, documents[call_id]):
+                _add(words, {call_id: timed}, name)
     return {
         call_id: Reference(
             call_id,
@@ -122,8 +130,9 @@ def collect_references(files: Iterable[tuple[str, str]]) -> dict[str, Reference]
             entities.get(call_id),
             regions=regions.get(call_id),
             document=documents.get(call_id),
+            words=words.get(call_id),
         )
-        for call_id in sorted({*lines, *turns, *entities})  # a UEM file alone says nothing of a call
+        for call_id in sorted({*lines, *turns, *entities, *words})  # a UEM file alone says nothing of a call
     }
 
 
@@ -154,7 +163,9 @@ def load_references(place: Path | Storage) -> dict[str, Reference]:
     references = collect_references((name, text_of(name, content)) for name, content in files)
     if not references:
         where = str(place) if isinstance(place, Path) else place.uri
-        raise ReferenceFileError(where, None, "no references (*.stm, *.rttm, *.entities.json, *.nlp) in this folder")
+        raise ReferenceFileError(
+            where, None, "no references (*.stm, *.rttm, *.ctm, *.entities.json, *.nlp) in this folder"
+        )
     return references
 
 

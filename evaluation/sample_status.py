@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from evaluation.cases import CASES, Case, parse_cases
-from evaluation.formats import ReferenceFileError, StmLine, parse_rttm, parse_stm
+from evaluation.fields import ReferenceFileError
+from evaluation.formats import StmLine, parse_rttm, parse_stm
 from evaluation.sampling import reweighted, uncovered
 from tasks.errors import SettingsError
 from tasks.samples import DRAFTS, REFERENCES, draft_path

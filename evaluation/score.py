@@ -43,6 +43,7 @@ from evaluation.spurious import known_terms
 from evaluation.timed import timed_speaker_errors
 from evaluation.trust import TrustCounts
 from evaluation.wer import character_errors, raw_word_errors, value_word_errors, word_errors
+from evaluation.word_times import TimingCounts, timing_counts
 from tasks.attribute import UNKNOWN_SPEAKER
 
 CALLS_AT_A_TIME: Final = 50
@@ -59,8 +60,9 @@ class CallScore:
     `speakers.counts` is cpWER, `timed` tcpWER, `attribution` WDER, `streams` ORC-WER, None where it was not asked for
     or takes too long. `turns` is DER, scored up to the boundaries, and `turns_forgiving` without what is near to one.
     `entity_words` are word errors inside of entities. `silence` needs times and the length of the recording, `trust`
-    word probabilities. What the reference or the hypothesis does not have is counted as zero, so that its rates are
-    None. `transcribed` is False when there was nothing to compare with the reference.
+    word probabilities, `timing` a reference with the times of words. What the reference or the hypothesis does not have
+    is counted as zero, so that its rates are None. `transcribed` is False when there was nothing to compare with the
+    reference.
     """
 
     call_id: str
@@ -80,6 +82,7 @@ class CallScore:
     characters: ErrorCounts = field(default_factory=ErrorCounts.zero)
     silence: SilenceCounts = field(default_factory=SilenceCounts.zero)
     trust: TrustCounts = field(default_factory=TrustCounts.zero)
+    timing: TimingCounts = field(default_factory=TimingCounts.zero)
     facts: CallFacts = field(default_factory=CallFacts)
 
 
@@ -177,14 +180,18 @@ def score_call(
         if lines is None or known.duration_s is None
         else silence_counts(lines, reference.turns, utterances, known.duration_s, language),
         trust=TrustCounts.zero() if said is None else _trust(said, utterances, language),
+        timing=timing_counts(reference.words or (), utterances, language),
         facts=known,
     )
 
 
 def lines_said(reference: Reference) -> tuple[StmLine, ...] | None:
     """What was said, for measures that look at words alone; None where that is not known."""
-    if reference.lines is None and reference.text is not None:
-        return (StmLine(reference.call_id, 1, "", 0.0, 0.0, reference.text),)
+    text = reference.text
+    if text is None and reference.words is not None:
+        text = " ".join(word.text for word in sorted(reference.words, key=lambda word: (word.start, word.end)))
+    if reference.lines is None and text is not None:
+        return (StmLine(reference.call_id, 1, "", 0.0, 0.0, text),)
     return reference.lines
 
 

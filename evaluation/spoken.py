@@ -45,6 +45,7 @@ SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 _A_HUNDRED: Final = frozenset({"hundred", *SCALES})
 _REPEATS: Final = {"double": 2, "triple": 3}
+_NUMERALS: Final = frozenset({"one", *ZEROS, *_A_HUNDRED, *_REPEATS})
 _SEPARATORS: Final = frozenset({"dash", "hyphen", "dot", "point", "slash", "space", "plus", "uh", "um"})
 _NO_CODE: Final = _SEPARATORS | _A_HUNDRED
 _ALPHABET: Final = (
@@ -131,6 +132,11 @@ def cardinals(run: Sequence[Atom], at: int) -> list[tuple[Decimal, int]]:
 def is_number(atom: Atom) -> bool:
     """Whether an atom belongs to a number for certain ("one" and "oh" may be other words)."""
     return atom.text[0].isdecimal() or (atom.text in SMALL and atom.text != "one")
+
+
+def is_numeral(atom: Atom) -> bool:
+    """Whether an atom may belong to a number."""
+    return is_number(atom) or atom.text in _NUMERALS
 
 
 def spellings(run: Sequence[Atom], at: int = 0) -> set[str]:

@@ -24,8 +24,7 @@ from typing import Final
 from evaluation.claims import Claim, claims_of
 from evaluation.entity_classes import class_of, kind_of
 from evaluation.formats import ReferenceEntity
-from evaluation.hypotheses import HypothesisUtterance, Spoken
-from evaluation.streams import Heard, Stream, listen, tokens_of
+from evaluation.streams import Heard, Stream, tokens_of
 from evaluation.values import Calendar, Clock, agree
 
 WINDOW_S: Final = 5.0
@@ -49,7 +48,7 @@ def known_terms(entities: Iterable[ReferenceEntity]) -> dict[str, tuple[str, ...
 
 
 def spurious_counts(
-    lines: Iterable[Spoken],
+    said: tuple[Sequence[Heard], Sequence[Stream]],
     heard: Sequence[Heard],
     streams: Sequence[Stream],
     right: Collection[int],
@@ -59,7 +58,7 @@ def spurious_counts(
     """Count what is spurious in one call.
 
     Args:
-        lines: what was said.
+        said: what was said, as from `evaluation.streams.listen_to_lines`.
         heard: the words of the hypothesis, as from `evaluation.streams.listen`.
         streams: these words laid out for searching.
         right: words of the hypothesis that are part of an entity that was found.
@@ -70,8 +69,7 @@ def spurious_counts(
         Class → count, without classes that have none.
     """
     names = {name: sorted({tuple(tokens_of(text, language)) for text in texts}) for name, texts in terms.items()}
-    said, said_streams = listen(map(_utterance, lines), language)
-    reference = list(claims_of(said, said_streams, names))
+    reference = list(claims_of(*said, names))
     claims = [claim for claim in claims_of(heard, streams, names) if claim.marked]
     taken: set[int] = set()
     left: Counter[str] = Counter()
@@ -82,13 +80,6 @@ def spurious_counts(
         elif not claim.words & set(right):
             left[claim.kind] += 1
     return dict(sorted(left.items()))
-
-
-def _utterance(line: Spoken) -> HypothesisUtterance:
-    """Look at a line of the reference as if it had been recognised; times are unknown where it has no length."""
-    end = getattr(line, "end", line.start)
-    start = line.start if end > line.start else float("-inf")
-    return HypothesisUtterance(line.speaker, start, end if end > line.start else float("inf"), line.text)
 
 
 def _same(reference: Claim, claim: Claim) -> bool:

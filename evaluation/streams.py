@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from evaluation.hypotheses import HypothesisUtterance, in_order
+from evaluation.hypotheses import HypothesisUtterance, Spoken, in_order
 from evaluation.moments import dates, times, years
 from evaluation.normalise import normalise
 from evaluation.quantities import numbers
@@ -89,6 +89,23 @@ def listen(utterances: Iterable[HypothesisUtterance], language: str) -> tuple[li
     everything = [(index, word.text) for index, word in enumerate(heard)]
     streams = [Stream(tuple(words), language) for words in by_speaker.values()]
     return heard, (streams if len(streams) == 1 else [*streams, Stream(tuple(everything), language)])
+
+
+def listen_to_lines(lines: Iterable[Spoken], language: str) -> tuple[list[Heard], list[Stream]]:
+    """Lay what was said out as `listen` does; the times of a line that ends where it starts are not known.
+
+    Args:
+        lines: of the reference, in any order.
+        language: of the normaliser.
+    """
+    return listen(map(_as_heard, lines), language)
+
+
+def _as_heard(line: Spoken) -> HypothesisUtterance:
+    """Look at a line of the reference as if it had been recognised."""
+    end = getattr(line, "end", line.start)
+    start = line.start if end > line.start else float("-inf")
+    return HypothesisUtterance(line.speaker, start, end if end > line.start else float("inf"), line.text)
 
 
 def _words(utterance: HypothesisUtterance, number: int) -> list[Heard]:

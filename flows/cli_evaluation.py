@@ -30,7 +30,7 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
     references: Annotated[
         str | None,
         typer.Option(
-            help="Instead of a set: folder, or URI of one, with .stm, .rttm and .entities.json references.",
+            help="Instead of a set: folder, or URI of one, with .stm, .rttm, .ctm and .entities.json references.",
             show_default=False,
         ),
     ] = None,

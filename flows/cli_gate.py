@@ -68,7 +68,8 @@ def gate(  # noqa: PLR0913  # its options
     Example: `callscribe gate s3://sets/bank --gate gate.toml --accept --notes "large-v3" --transcripts s3://transcripts`
     """
     from evaluation.accepted import accepted_before, counts_of, verdict_of
-    from evaluation.gate import judge, parse_gate
+    from evaluation.gate import judge
+    from evaluation.gate_rules import parse_gate
     from evaluation.scoring import score_evaluation_set
     from tasks.gates import keep_verdict
     from tasks.run_models import fingerprints_of

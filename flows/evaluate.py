@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.report import total_rows
 from evaluation.scoring import score_dataset
 from flows.artifacts import evaluated
@@ -36,7 +36,7 @@ def evaluate(
     """Score the calls of the data set that references were made of.
 
     Args:
-        references: URI of the folder with .stm, .rttm and .entities.json files, such as `s3://references/2026`.
+        references: URI of the folder with .stm, .rttm, .ctm and .entities.json files, such as `s3://references/2026`.
         month: `YYYY-MM`, only this one; needed where a call_id is in several.
         language: of the references (ISO 639-1), for the normaliser.
         transcripts: URI of the data set; the setting `transcripts.uri` when left out.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation.cases import Case, CaseEntity, parse_cases, serialise_cases
 from evaluation.evaluation_set import load_set
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.set_transcripts import place_to_keep
 from evaluation.sets.from_manifest import is_said, tags_of, wanted
 from evaluation.sets.make_demo import demo_cases

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_sets import SPOKEN, made_up_set, scores
 
-from evaluation.comparison import compare, pareto_front
+from evaluation.choice import pareto_front
+from evaluation.comparison import compare
 from evaluation.comparison_report import choice_line, to_json, worse_lines
 from evaluation.evaluation_set import EvaluationSet
 from evaluation.multiplicity import adjusted, significant_by_holm

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.entities import EntityMiss, EntityScore, entity_score
+from evaluation.entity_search import locate
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.moments import dates, times
 from evaluation.rates import EntityCounts
@@ -202,6 +203,88 @@ def test_times_are_read(text: str, expected: Clock) -> None:
 def test_what_counts_as_found(kind: str, reference: str, heard: str, expected: bool) -> None:
     """The value must be there, not its spelling."""
     assert expected is is_found(kind, reference, heard)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "heard", "expected"),
+    [
+        # The reference runs on into a number, and so may the transcript, however either is written.
+        ("INV 23891", "it is i n v two three eight nine one four pounds", "It's I N V 2 3 8 9 1 4 pounds", True),
+        ("INV 23891", "It is INV 23891, 4 pounds.", "it is INV 2 3 8 9 1 4 pounds", True),
+        ("INV 23891", "invoice INV 23891. Four pounds", "invoice INV-23891 4 pounds", True),
+        ("INV 23891", "INV 23891 one hundred and five pounds", "INV 23891 105 pounds", True),
+        ("INV 23891", "INV 23891 one pound", "INV 2 3 8 9 1 1 pound", True),
+        ("4471", "on may 3 4471", "on May 3 4 4 7 1", True),
+        # Which number it is says nothing of the code.
+        ("INV 23891", "INV 23891 four pounds", "INV 2 3 8 9 1 5 pounds", True),
+        # A digit too many is one, with and without a number behind it, and so is one where the reference ends.
+        ("INV 23891", "INV 23891 four pounds", "INV 2 3 8 9 1 1 4 pounds", False),
+        ("INV 23891", "INV 23891 four pounds", "INV 2 3 8 9 1 14 pounds", False),
+        ("INV 23891", "INV 23891 fourteen pounds", "INV 2 3 8 9 1 1 4 pounds", True),
+        ("INV 23891", "the invoice is INV 23891 for paper", "the invoice is INV 2 3 8 9 1 4 for paper", False),
+        ("INV 23891", "INV 23891 five pounds", "3 INV 23891 four pounds", True),
+        ("4471", "4471 is it", "3 4471 is it", False),
+        ("4471", "4471 nine dollars", "3 4471 nine dollars", False),
+        # A digit too few or wrong is no digit of the number behind it.
+        ("INV 23891", "INV 23891 four pounds", "INV 2 3 8 9 4 pounds", False),
+        # A word that holds more is another word.
+        ("INV 23891", "INV 23891 four pounds", "INV 238914 pounds", False),
+        # A number without end is none.
+        ("4471", "4471" + " 2" * 30, "4471" + " 2" * 30, False),
+    ],
+)
+def test_codes_run_on_as_in_the_reference(code: str, said: str, heard: str, expected: bool) -> None:
+    """A code ends where the reference says so: what follows it there may follow it in the transcript, and no more."""
+    entity = ReferenceEntity("invoice_number", code)
+    score = entity_score([entity], utterances(heard), lines=utterances(said))
+    assert expected is (score.counts.correct == 1)
+    assert expected is not bool(score.misses)
+    if expected:
+        assert "id" not in (score.spurious or {})
+
+
+def test_telephone_numbers_run_on_as_in_the_reference() -> None:
+    """With and without the code of the country, into the extension that was said behind them."""
+    entity, said = (
+        ReferenceEntity("phone", "415 555 2671"),
+        utterances("call 415 555 2671 extension 12 or 415 555 2671 12"),
+    )
+    found = [
+        entity_score([entity], utterances(heard), lines=said[:1]).counts.correct
+        for heard in ("call 1 415 555 2671", "call 4 1 5 5 5 5 2 6 7 1 12", "call 4 1 5 5 5 5 2 6 7 1 2")
+    ]
+    assert [1, 0, 0] == found
+    twice = entity_score([entity, entity], utterances("4155552671 or 415 555 2671 12"), lines=said)
+    assert EntityCounts(2, 2) == twice.counts
+
+
+def test_each_mention_of_a_code_runs_on_as_it_was_said() -> None:
+    """The zip code is alone, the telephone number begins with the same digits: one does not stand for the other."""
+    wanted = [ReferenceEntity("zip_code", "4471"), ReferenceEntity("phone", "4471 9025")]
+    said = utterances("the zip is 4471", "call 4471 9025")
+    assert (EntityMiss("zip_code", "4471"),) == entity_score(
+        wanted, utterances("the zip is 4470", "call 4471 9025"), lines=said
+    ).misses
+
+
+@given(st.text("123456789", min_size=4, max_size=8), st.integers(1, 999), st.text("0123456789", max_size=3))
+def test_digits_too_many_are_never_found(code: str, number: int, surplus: str) -> None:
+    """Said digit by digit with a number behind it, a code is found as it is, and with no digit more or less."""
+    said = utterances(f"it is {code} {number} pounds")
+    heard = utterances(f"it is {' '.join(code + surplus)} {number} pounds")
+    score = entity_score([ReferenceEntity("invoice_number", code)], heard, lines=said)
+    assert (not surplus) is (score.counts.correct == 1)
+
+
+def test_entities_are_located_where_the_reference_runs_on() -> None:
+    """The reference holds its own codes, whatever stands beside them, and rather where they stand alone."""
+    lines = utterances("four four seven two nine dollars", "I repeat four four seven two")
+    entity = ReferenceEntity("invoice_number", "4472")
+    heard, places = locate([entity, entity], lines)
+    assert ["four four seven two"] * 2 == [
+        " ".join(heard[word].text for word in sorted(place or ())) for place in places
+    ]
+    assert [8, 0] == [min(place or ()) for place in places]
 
 
 def test_numbers_go_on_over_utterances_and_interjections() -> None:

@@ -1,6 +1,7 @@
 """A gate: its file, what it demands, and what it says where that cannot be told."""
 
 import re
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,7 +11,8 @@ from made_up_sets import made_up_set, scores
 
 from evaluation.accepted import counts_of, read_counts
 from evaluation.evaluation_set import EvaluationSet
-from evaluation.gate import Accepted, Ruling, judge, parse_gate
+from evaluation.gate import Accepted, Ruling, judge
+from evaluation.gate_rules import parse_gate
 from evaluation.score import CallScore
 from tasks.errors import SettingsError
 
@@ -68,6 +70,23 @@ def test_thresholds(known: EvaluationSet, rule: str, passed: bool, reason: str) 
     (found,) = judged(f'[[threshold]]\nmeasure = "wer"\n{rule}\n', scores(known, WRONG))
     assert passed == found.passed, found.reason
     assert re.search(reason, found.reason), found.reason
+
+
+def test_recordings_of_one_call_are_one(known: EvaluationSet) -> None:
+    """Ten recordings of five calls are five calls to a rule that wants so many, as they are to the interval."""
+    recordings = [
+        replace(call, facts=replace(call.facts, group=f"call {at // 2}"))
+        for at, call in enumerate(scores(known, WRONG))
+    ]
+    rule = '[[threshold]]\nmeasure = "wer"\nmax = 0.1\ncalls = {}\n'
+    (enough,) = judged(rule.format(5), recordings)
+    assert (True, "it is 10.0 %, in 5 calls (10 recordings)") == (enough.passed, enough.reason)
+    (few,) = judged(rule.format(6), recordings)
+    assert (False, "cannot tell: 5 calls (10 recordings) say anything of it, and the rule wants 6") == (
+        few.passed, few.reason
+    )  # fmt: skip
+    (none,) = judged(f"{rule.format(2)}confident = true\n", recordings[:4])
+    assert (False, "cannot tell: 2 calls (4 recordings) are too few for an interval") == (none.passed, none.reason)
 
 
 def test_measures_that_there_are_not(known: EvaluationSet) -> None:

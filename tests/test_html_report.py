@@ -20,6 +20,7 @@ from evaluation.html_summary import clearly_worse, not_measured, sentences, stan
 from evaluation.intervals import Interval
 from evaluation.origin import Origin
 from evaluation.report import Report
+from evaluation.score import SetScore
 
 NOW = datetime(2026, 11, 27, 1, 2, tzinfo=UTC)
 
@@ -204,6 +205,23 @@ def test_long_calls_are_shown_around_their_worst_stretch() -> None:
     cells = [told for _, told in content.elements if str(told.get("class", "")).startswith("c k-")]
     assert 0 < len(cells) <= MOST_CELLS + 5
     assert worst.stretch is not None
+
+
+def test_a_call_is_among_the_worst_once() -> None:
+    """Of recordings of one call the one with the most errors is shown, and of how many it is the worst."""
+    report = scored(30)
+    calls = [
+        replace(call, facts=replace(call.facts, group=f"call {at // 3}" if at < 6 else None))
+        for at, call in enumerate(report.score.calls)
+    ]
+    found = worst_calls(replace(report, score=SetScore(tuple(calls))), most=26)
+    assert 26 == len(found) == len({one.score.facts.group or one.score.call_id for one in found})
+    recordings = {one.score.facts.group: (one.score.words.errors, one.recordings) for one in found}
+    for group, own in (("call 0", calls[:3]), ("call 1", calls[3:6])):
+        assert (max(call.words.errors for call in own), 3) == recordings[group]
+    assert {1} == {one.recordings for one in found if one.score.facts.group is None}
+    content = Page(page(report, worst=found)).text
+    assert 2 == content.count("; the worst of 3 recordings of this call")
 
 
 def test_plots_have_text_alternatives() -> None:

@@ -25,7 +25,7 @@ from evaluation.benchmarks.mixtures import (
     write_mixture,
 )
 from evaluation.benchmarks.noises import KINDS, noise
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.rates import ErrorCounts
 
 PART_S = 12

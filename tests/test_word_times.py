@@ -8,18 +8,11 @@ import pytest
 import soundfile
 from builders import word
 
-from evaluation.benchmarks.word_times import (
-    Inside,
-    Match,
-    count_inside,
-    errors_ms,
-    inside_table,
-    match_words,
-    times_table,
-)
+from evaluation.benchmarks.word_times import Inside, count_inside, errors_ms, inside_table, times_table
 from evaluation.references import StmLine
 from evaluation.sets.make_word_times import SCRIPTS, pause_s, record, trimmed
 from evaluation.sets.word_times import TimedCall, load_calls, parse_words
+from evaluation.word_times import Match, match_words
 from tasks.records import Word
 
 

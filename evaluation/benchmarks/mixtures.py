@@ -26,7 +26,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from evaluation.benchmarks.noises import KINDS, active_level_dbfs, noise
-from evaluation.formats import ReferenceFileError
+from evaluation.fields import ReferenceFileError
 from evaluation.hypotheses import in_order
 from evaluation.normalise import normalised_words
 from evaluation.references import load_references

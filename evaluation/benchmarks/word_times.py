@@ -1,10 +1,10 @@
 """How true word times are: ours and faster-whisper on the same model, over calls whose word times are known.
 
-The calls are `evaluation.sets.word_times`. What was recognised is aligned to what was said by its text (lower case, no
-punctuation): words that are equal, one to one. A number that is said in several words and written in one ("four four
-seven one", "4471") is compared as a stretch: where its first word starts and its last one ends. Whatever else differs
-is not compared. faster-whisper runs window after window with its detection of speech, both in English with a beam of 5;
-ours is the whole pipeline, with a stand-in for the diarizer.
+The calls are `evaluation.sets.word_times`. What was recognised is aligned to what was said by its text, as in reports
+(`evaluation.word_times`): words that are equal, one to one. A number that is said in several words and written in one
+("four four seven one", "4471") is compared as a stretch: where its first word starts and its last one ends. Whatever
+else differs is not compared. faster-whisper runs window after window with its detection of speech, both in English with
+a beam of 5; ours is the whole pipeline, with a stand-in for the diarizer.
 
 With `--stm FOLDER`, `NAME.mono.wav` beside `NAME.stm` are transcribed too. They have no word times: what is counted is
 the share of recognised words whose middle lies in a line of the reference.
@@ -15,13 +15,10 @@ the share of recognised words whose middle lies in a line of the reference.
 from __future__ import annotations
 
 import platform
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -31,9 +28,9 @@ import typer
 from evaluation.benchmarks.nonspeech import BEAM_SIZE, OURS, load_peer
 from evaluation.benchmarks.one_speaker import load
 from evaluation.hypotheses import HypothesisUtterance
-from evaluation.normalise import normalise
 from evaluation.references import StmLine, load_references
 from evaluation.sets.word_times import TimedCall, load_calls
+from evaluation.word_times import match_words
 from tasks.devices import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
@@ -46,33 +43,9 @@ if TYPE_CHECKING:
 PEER: Final = "faster-whisper, VAD"
 LANGUAGE: Final = "en"
 MONO: Final = ".mono.wav"
-_NO_LETTERS: Final = re.compile(r"[^\w']+")
 
 Transcripts = Mapping[Path, Sequence[Word]]
 """The words of each recording, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Words that were said, and those that were recognised for them: one each, or a stretch."""
-
-    known: tuple[Word, ...]
-    found: tuple[Word, ...]
-
-    @property
-    def one_to_one(self) -> bool:
-        """Whether it is one word each."""
-        return len(self.known) == len(self.found) == 1
-
-    @property
-    def start_error_s(self) -> float:
-        """How much too late it starts, in seconds."""
-        return self.found[0].start - self.known[0].start
-
-    @property
-    def end_error_s(self) -> float:
-        """How much too late it ends, in seconds."""
-        return self.found[-1].end - self.known[-1].end
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +63,6 @@ class Inside:
     def share(self) -> float | None:
         """The share of words, 0 to 1; None without words."""
         return self.inside / self.words if self.words else None
-
-
-def match_words(known: Sequence[Word], found: Sequence[Word]) -> Iterator[Match]:
-    """Align what was recognised to what was said.
-
-    Args:
-        known: the words that were said, in order, as they are spoken.
-        found: the words that were recognised, in order.
-
-    Yields:
-        What corresponds, in order: equal words one to one, stretches that say the same in other words as a whole.
-    """
-    said, heard = [_key(word.text) for word in known], [_key(word.text) for word in found]
-    for kind, first, last, start, end in SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
-        ours, theirs = tuple(known[first:last]), tuple(found[start:end])
-        if kind == "equal":
-            yield from (Match((one,), (other,)) for one, other in zip(ours, theirs, strict=True))
-        elif kind == "replace" and (stretch := _stretch(ours, theirs)):
-            yield stretch
 
 
 def count_inside(words: Iterable[Word], lines: Sequence[StmLine]) -> Inside:
@@ -230,26 +184,6 @@ def main(
     typer.echo(text)
     if write is not None:
         write.write_text(text, encoding="utf-8")
-
-
-def _key(text: str) -> str:
-    """A word as it is aligned: "Four." and "4" are the same."""
-    plain = _NO_LETTERS.sub("", text.lower())
-    return normalise(plain) or plain
-
-
-def _stretch(known: Sequence[Word], found: Sequence[Word]) -> Match | None:
-    """The longest part that says the same on both sides, with up to two other words before and after it."""
-    for before, after, earlier, later in sorted(product(range(3), repeat=4), key=sum):
-        match = Match(tuple(known[before : len(known) - after]), tuple(found[earlier : len(found) - later]))
-        if match.known and match.found and _written(match.known) == _written(match.found):
-            return match
-    return None
-
-
-def _written(words: Sequence[Word]) -> str:
-    """What words say, with numbers in digits and without spaces."""
-    return normalise(" ".join(word.text.strip(".,;:?!") for word in words)).replace(" ", "")
 
 
 def _cells(found: tuple[float, float, float] | None) -> str:

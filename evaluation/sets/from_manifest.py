@@ -21,11 +21,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from evaluation.cases import CASES, Case, CaseEntity, serialise_cases
-from evaluation.entities import entity_score
+from evaluation.entity_search import locate
 from evaluation.formats import StmLine, parse_stm
 from evaluation.hypotheses import HypothesisUtterance
 
-SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".uem", ".json"})
+SUFFIXES: Final = frozenset({".stm", ".txt", ".rttm", ".uem", ".ctm", ".json"})
 NO_SPEECH: Final = "no speech"
 ASKED: Final = ".entities.json"
 
@@ -95,8 +95,8 @@ def wanted(asked: Mapping[str, Any]) -> Iterator[CaseEntity]:
 
 def is_said(entity: CaseEntity, lines: Iterable[StmLine]) -> bool:
     """Whether the reference says it, too."""
-    spoken = [HypothesisUtterance.from_stm(line) for line in lines]
-    return entity_score([entity.reference()], spoken).counts.correct == 1
+    _, (place,) = locate([entity.reference()], map(HypothesisUtterance.from_stm, lines))
+    return place is not None
 
 
 def main(
