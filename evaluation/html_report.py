@@ -106,7 +106,7 @@ def _facts(report: Report, made_at: datetime) -> list[tuple[str, str]]:
         ("Digest of the set (SHA-256)", origin.digest or ""),
         ("Calls", f"{len(calls):,} recordings{several}, {length}"),
         ("Transcripts", origin.hypotheses or ("made for this report" if origin.bundles else "")),
-        ("Models", ", ".join(origin.bundles)),
+        ("Models", ", ".join(map(str, origin.bundles))),
         ("Recogniser", ", ".join(origin.recognizers)),
         ("Device", ", ".join(origin.devices)),
         ("Settings (fingerprints)", ", ".join(origin.fingerprints)),

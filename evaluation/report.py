@@ -77,6 +77,7 @@ class Report:
         content = {
             "name": self.name,
             "normaliser": self.normaliser,
+            "origin": self.origin.to_json(),
             "unreferenced": list(score.unreferenced),
             "untranscribed": list(score.untranscribed),
             "total": self.totals(),
