@@ -1,4 +1,4 @@
-"""What to do, on the page of a report: each weak spot with its action, or what was looked at where nothing is weak. Pure.
+"""What to do, on the page of a report: each weak spot with its action; where none is, what was looked at. Pure.
 
 It says what `evaluation.advice` found, as the terminal does; see there for the rules and their thresholds.
 """
