@@ -89,10 +89,10 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
     asked = ToScore(set_place, references, hypotheses, month, by_data_set=transcripts is not None, language=language)
-    asked.check()
     settings = load_settings(
         config, {"transcripts": {"uri": transcripts}, "models": {"bundle": bundle, "device": device}}
     )
+    asked.check(settings)
     with on_terminal():
         report, known = scored(asked, settings)
     if html_file or parquet_folder:

@@ -42,11 +42,19 @@ class ToScore:
     by_data_set: bool = False
     language: str = "en"
 
-    def check(self) -> None:
+    @property
+    def of_data_set(self) -> bool:
+        """Whether the transcripts are those of the data set: not made for it, and not files."""
+        if self.evaluation_set is not None:
+            return self.by_data_set or self.month is not None
+        return self.hypotheses is None
+
+    def check(self, settings: Settings) -> None:
         """Look at it before anything is read.
 
         Raises:
-            SettingsError: the month is none, or it does not say what to score against what.
+            SettingsError: the month is none, it does not say what to score against what, or no setting says where the
+                data set lies.
         """
         from tasks.inventory import check_month
 
@@ -58,6 +66,9 @@ class ToScore:
             raise SettingsError(message)
         if self.month is not None:
             check_month(self.month)
+        if self.of_data_set and not settings.transcripts.uri:
+            message = "transcripts.uri is not set; give transcripts, or set it in callscribe.toml or the environment"
+            raise SettingsError(message)
 
 
 @dataclass
@@ -94,7 +105,7 @@ def scored(asked: ToScore, settings: Settings) -> tuple[Report, EvaluationSet | 
 
     Raises:
         ReferenceFileError: a set or a reference is wrong; names the file and the line.
-        SettingsError: there is no data set, or a call is in several months of it.
+        SettingsError: a call is in several months of the data set.
         StorageUnavailable, StorageRefused: a store does not answer, or does not let one read.
         QueryError: the data set cannot be read.
         BundleError, DeviceError: the models that are to transcribe a set do not load.
@@ -103,7 +114,7 @@ def scored(asked: ToScore, settings: Settings) -> tuple[Report, EvaluationSet | 
 
     if asked.evaluation_set is not None:
         known = opened_set(asked.evaluation_set, settings)
-        if asked.by_data_set or asked.month is not None:
+        if asked.of_data_set:
             return score_dataset_by_set(known, _data_set(settings), asked.month), known
         return score_evaluation_set(known, transcribed(known, settings)), known
     references = _folder(asked.references or "", settings)
@@ -163,10 +174,7 @@ def _told(made: CaseTranscript) -> CallDone:
 
 
 def _data_set(settings: Settings) -> Storage:
-    if not settings.transcripts.uri:
-        message = "transcripts.uri is not set; give transcripts, or set it in callscribe.toml or the environment"
-        raise SettingsError(message)
-    return _storage(settings.transcripts.uri, settings)
+    return _storage(settings.transcripts.uri or "", settings)  # that there is one was checked
 
 
 def _folder(place: str, settings: Settings) -> Path | Storage:
