@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from flows.artifacts import evaluated
 from flows.evaluating import ToScore, scored
 from flows.job import Overrides
 from flows.observe import discreet
-from flows.report_places import places_of, write_report
+from flows.report_places import Form, places_of, write_report
 from tasks.errors import BundleError, CallscribeError, DecoderUnavailable, DeviceError, SettingsError
 from tasks.heartbeat import HEART
 from tasks.logs import configure_logs
@@ -44,9 +44,9 @@ def evaluate(  # noqa: PLR0913  # the options of `callscribe evaluate`
     language: str = "en",
     bundle: str | None = None,
     device: str | None = None,
-    html: str | None = None,
-    json: str | None = None,
-    parquet: str | None = None,
+    html_uri: str | None = None,
+    json_uri: str | None = None,
+    parquet_uri: str | None = None,
     words: bool = False,
     audio: bool = True,
     overrides: Overrides | None = None,
@@ -65,9 +65,9 @@ def evaluate(  # noqa: PLR0913  # the options of `callscribe evaluate`
         language: of the references (ISO 639-1), for the normaliser; a set names its own.
         bundle: model bundle that transcribes the set; the setting `models.bundle` when left out.
         device: `cpu`, `cuda` or `cuda:N`, for the set; the setting `models.device` when left out.
-        html: URI of the page to write, such as `s3://transcripts/reports/2026-11.html`.
-        json: URI of the JSON to write.
-        parquet: URI of the folder to write figures.parquet and calls.parquet into.
+        html_uri: URI of the page to write, such as `s3://transcripts/reports/2026-11.html`.
+        json_uri: URI of the JSON to write.
+        parquet_uri: URI of the folder to write figures.parquet and calls.parquet into.
         words: may page and JSON hold what was said? No erasure reaches them.
         audio: with `words`, may the page hold sound of the set's recordings, 20 seconds of a call?
         overrides: settings by group and name that win over the environment and the settings file.
@@ -91,9 +91,9 @@ def evaluate(  # noqa: PLR0913  # the options of `callscribe evaluate`
     for uri in (evaluation_set, references, hypotheses):
         if uri is not None:
             open_storage(uri, options)  # what is no URI is named, which nothing is from here on
-    places = places_of({"html": html, "json": json, "parquet": parquet}, options)
+    places = places_of({"html": html_uri, "json": json_uri, "parquet": parquet_uri}, options)
     HEART.shown_in(settings.run.heartbeat_file)
-    report, page = _scored(asked, settings, page="html" in places, words=words, audio=audio)
+    report, page = _scored(asked, settings, places, words=words, audio=audio)
     rows = total_rows(report)
     get_run_logger().info("%s: %s", report.name, ", ".join(f"{what} {number}" for what, number in rows))
     written = write_report(report, places, page, words=words)
@@ -113,14 +113,19 @@ def _settings_of(
     return {**before, **{group: {**before.get(group, {}), **values} for group, values in given.items()}}
 
 
-def _scored(asked: ToScore, settings: Settings, *, page: bool, words: bool, audio: bool) -> tuple[Report, str]:
-    """The report with its figures, and its page, empty where none is asked for; what goes wrong names no call."""
+def _scored(
+    asked: ToScore, settings: Settings, forms: Collection[Form], *, words: bool, audio: bool
+) -> tuple[Report, str]:
+    """The report, with its figures where it is written, and its page, empty where none is; errors name no call."""
     try:
         with discreet():
             report, known = scored(asked, settings)
-            report = report.with_figures()
+            if forms:
+                report = report.with_figures()
+            if "html" not in forms:
+                return report, ""
             heard = known if audio else None
-            return report, page_of(report, datetime.now(UTC), settings, heard=heard, words=words) if page else ""
+            return report, page_of(report, datetime.now(UTC), settings, heard=heard, words=words)
     except _ABOUT_THE_MACHINE:
         raise
     except CallscribeError as error:

@@ -40,7 +40,7 @@ class Place(NamedTuple):
         """
         folder, _, name = (uri.rstrip("/") if form == "parquet" else uri).rpartition("/")
         if "://" not in folder or folder.endswith("/") or not name:
-            raise SettingsError(f"{form}: {uri!r} is no place for a report; give a URI such as {_EXAMPLES[form]}")
+            raise SettingsError(f"{form}_uri: {uri!r} is no place for a report; give a URI such as {_EXAMPLES[form]}")
         storage = open_storage(folder, options)
         storage.check()
         return cls(storage, unquote(name) if uri.startswith("file:") else name)

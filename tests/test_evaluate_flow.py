@@ -142,7 +142,7 @@ def test_a_set_is_scored_and_its_report_written(known: EvaluationSet, tables: li
     place = known.storage.uri.rpartition("/")[0]
     links = {form: f"{place}/reports 2026-11{end}" for form, end in FORMS.items()}
     links = {form: uri.replace(" ", "%20" if uri.startswith("file") else " ") for form, uri in links.items()}
-    totals = evaluate.fn(known.storage.uri, **links)
+    totals = evaluate.fn(known.storage.uri, **{f"{form}_uri": uri for form, uri in links.items()})
     assert (4, 80, 3) == (totals["calls"], *(totals["wer"][name] for name in ("reference_words", "deletions")))
     written = open_storage(place)
     page, told = (written.get(f"reports 2026-11.{form}").data.decode() for form in ("html", "json"))
@@ -165,7 +165,7 @@ def test_a_set_is_scored_and_its_report_written(known: EvaluationSet, tables: li
 def test_words_are_written_where_they_may_be(known: EvaluationSet, tables: list[dict[str, Any]]) -> None:
     """Only when the flow is told so, and never to Prefect."""
     folder = known.storage.uri.rpartition("/")[0]
-    evaluate.fn(known.storage.uri, html=f"{folder}/words.html", words=True, audio=False)
+    evaluate.fn(known.storage.uri, html_uri=f"{folder}/words.html", words=True, audio=False)
     assert SPOKEN in open_storage(folder).get("words.html").data.decode()
     assert SPOKEN not in str(tables)
 
@@ -198,9 +198,9 @@ def test_files_are_scored_against_references(references: Storage, tables: list[d
         ({"evaluation_set": "file:///a", "references": "file:///b"}, "either an evaluation set or references"),
         ({"evaluation_set": "file:///a", "hypotheses": "file:///b"}, "hypotheses are scored against references"),
         ({"evaluation_set": "sets/bank"}, "'sets/bank' is neither s3://bucket/prefix nor file:///folder"),
-        ({**AGAINST, "html": "report.html"}, "html: 'report.html' is no place for a report"),
-        ({**AGAINST, "json": "s3://bucket"}, "json: 's3://bucket' is no place for a report"),
-        ({**AGAINST, "html": "s3://bucket/reports/"}, "s3://bucket/reports/2026-11.html"),
+        ({**AGAINST, "html_uri": "report.html"}, "html_uri: 'report.html' is no place for a report"),
+        ({**AGAINST, "json_uri": "s3://bucket"}, "json_uri: 's3://bucket' is no place for a report"),
+        ({**AGAINST, "html_uri": "s3://bucket/reports/"}, "s3://bucket/reports/2026-11.html"),
     ],
 )
 def test_what_is_asked_for_wrongly_is_named(asked: dict[str, Any], problem: str, tables: list[dict[str, Any]]) -> None:
@@ -215,7 +215,7 @@ def test_a_missing_place_is_told_before_the_work(references: Storage, tmp_path: 
     """Hours of transcribing are not for nothing."""
     with pytest.raises(StorageRefused, match=r"reports does not exist: .* create it"):
         evaluate.fn(
-            references=references.uri, hypotheses=references.uri, html=f"{tmp_path.as_uri()}/reports/2026-11.html"
+            references=references.uri, hypotheses=references.uri, html_uri=f"{tmp_path.as_uri()}/reports/2026-11.html"
         )
     with pytest.raises(StorageRefused, match="does not exist"):
         Place.at("parquet", f"{tmp_path.as_uri()}/reports/2026-11/", load_settings().storage.options())
@@ -254,7 +254,7 @@ def test_prefect_links_to_the_report(known: EvaluationSet, prefect_database: Pat
     from prefect.client.orchestration import get_client
 
     page = f"{tmp_path.as_uri()}/report.html"
-    evaluate(known.storage.uri, html=page, words=True, audio=False)
+    evaluate(known.storage.uri, html_uri=page, words=True, audio=False)
     (tmp_path / "bank" / "call-1.stm").unlink()
     with pytest.raises(SettingsError):
         evaluate(known.storage.uri)

@@ -215,7 +215,7 @@ def test_the_runner_evaluates(
     keep(known, load_settings(overrides=month.overrides()), transcripts(known, [1, 0, 0]))
     sent.clear()
     page = f"{TRANSCRIPTS}/reports/bank.html"
-    totals = evaluate.fn(storage.uri, html=page, overrides=month.overrides())
+    totals = evaluate.fn(storage.uri, html_uri=page, overrides=month.overrides())
     assert (3, 1) == (totals["calls"], totals["wer"]["deletions"])
     assert month.storage.head("reports/bank.html")
     probe = "arn:aws:s3:::transcripts/sets/bank/transcripts/.may-write"
