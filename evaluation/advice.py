@@ -236,6 +236,17 @@ def advise(calls: Sequence[CallScore], figures: Sequence[Figure], slices: Sequen
     return tuple(sorted(found, key=lambda one: (-one.weight, one.rule, one.measure, one.where)))
 
 
+def weighed(calls: Sequence[CallScore], figures: Sequence[Figure]) -> tuple[Figure, ...]:
+    """The figures over all calls that rules look at; one without an interval was not told from chance.
+
+    Args:
+        calls: the scores of a set.
+        figures: every measure over all calls.
+    """
+    keys = {key for rule in RULES if rule.dimension is None for key in rule.keys}
+    return tuple(one for one in (*figures, *figures_of(calls, [SPEAKER_GAP])) if one.measure.key in keys)
+
+
 def advice_lines(found: Sequence[Advice]) -> list[str]:
     """What to do, in words; one line where nothing is weak."""
     if not found:

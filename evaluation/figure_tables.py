@@ -1,11 +1,13 @@
 """The figures of a report as Parquet, for those who compare or plot them: `figures.parquet` and `calls.parquet`.
 
 `figures.parquet` is long: a row for each measure of the set and of each slice. `calls.parquet` has a row for each call,
-with its counts and what is known of it; no word that was spoken is in either.
+with its counts and what is known of it; no word that was spoken is in either. Where the figures come from
+(`evaluation.origin`) stands in the metadata of both files, as JSON; `figures.parquet` names no call.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +21,9 @@ from tasks.schemas import Kind, plain_schema
 from tasks.tables import table_of, to_parquet
 
 FIGURES, CALLS = "figures.parquet", "calls.parquet"
+
+ORIGIN: Final = "callscribe.origin"
+"""Key of the files' metadata."""
 
 Column = tuple[str, Kind, str]
 
@@ -135,6 +140,16 @@ def call_columns() -> tuple[Column, ...]:
     return (*(column for column, _ in _KNOWN), *errors, *(column for column, _ in _OTHERS))
 
 
+def parquet_files(report: Report) -> Iterator[tuple[str, bytes]]:
+    """Both files, each with its name."""
+    for name, rows, columns in (
+        (FIGURES, list(figure_rows(report)), FIGURE_COLUMNS),
+        (CALLS, list(call_rows(report)), call_columns()),
+    ):
+        origin = json.dumps(report.origin.to_json(calls=name == CALLS), ensure_ascii=False, sort_keys=True)
+        yield name, to_parquet(table_of(rows, plain_schema(columns, {ORIGIN: origin})))
+
+
 def write_tables(report: Report, folder: Path) -> None:
     """Write both files; the folder is made where it is not there.
 
@@ -142,11 +157,8 @@ def write_tables(report: Report, folder: Path) -> None:
         OSError: they cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows, columns in (
-        (FIGURES, list(figure_rows(report)), FIGURE_COLUMNS),
-        (CALLS, list(call_rows(report)), call_columns()),
-    ):
-        (folder / name).write_bytes(to_parquet(table_of(rows, plain_schema(columns))))
+    for name, content in parquet_files(report):
+        (folder / name).write_bytes(content)
 
 
 def _rows(figures: Iterable[Figure], place: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A report as one HTML file for people who decide: summary, plots, tables, and the worst calls to read and hear.
+"""A report as one HTML file for people who decide: summary, what to do, plots, tables, worst calls to read and hear.
 
 The file needs nothing else and asks for nothing: style, script, drawings and sound are in it, and a Content Security
 Policy forbids everything but these. What comes from calls is escaped, whatever it is. It holds words that somebody
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from evaluation.clips import Clip
+from evaluation.html_advice import looked_at, weak_spots
 from evaluation.html_calls import WorstCall, view, worst_calls
 from evaluation.html_plots import plots_of
 from evaluation.html_summary import clearly_worse, not_measured, sentences, stands_for, tiles
@@ -72,6 +73,8 @@ def to_html(
             sentences=sentences(report),
             worse=clearly_worse(report),
             not_measured=not_measured(report),
+            weak_spots=weak_spots(report),
+            looked_at=looked_at(report),
             plots=plots_of(report),
             tables=[one for one in (measures_table(report), classes_table(report), slices_table(report)) if one],
             calls_table=calls_table(report),
@@ -106,7 +109,7 @@ def _facts(report: Report, made_at: datetime) -> list[tuple[str, str]]:
         ("Digest of the set (SHA-256)", origin.digest or ""),
         ("Calls", f"{len(calls):,} recordings{several}, {length}"),
         ("Transcripts", origin.hypotheses or ("made for this report" if origin.bundles else "")),
-        ("Models", ", ".join(origin.bundles)),
+        ("Models", ", ".join(map(str, origin.bundles))),
         ("Recogniser", ", ".join(origin.recognizers)),
         ("Device", ", ".join(origin.devices)),
         ("Settings (fingerprints)", ", ".join(origin.fingerprints)),

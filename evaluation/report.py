@@ -59,7 +59,9 @@ class Report:
     compared: Mapping[str, Compared] = field(default_factory=dict, repr=False)
 
     def with_figures(self) -> Report:
-        """The same report with every measure, its interval, the slices of the set, and what to do."""
+        """The same report with every measure, its interval, the slices of the set, and what to do; not found twice."""
+        if self.figures:
+            return self
         calls = self.score.calls
         figures, slices = figures_of(calls), slices_of_set(calls)
         return replace(self, figures=figures, slices=slices, advice=advise(calls, figures, slices))
@@ -77,6 +79,7 @@ class Report:
         content = {
             "name": self.name,
             "normaliser": self.normaliser,
+            "origin": self.origin.to_json(),
             "unreferenced": list(score.unreferenced),
             "untranscribed": list(score.untranscribed),
             "total": self.totals(),

@@ -90,7 +90,7 @@ def score_dataset(
     )
 
 
-def score_files(references: Path | Storage, hypotheses: Path, language: str = "en") -> Report:
+def score_files(references: Path | Storage, hypotheses: Path | Storage, language: str = "en") -> Report:
     """Score STM files, one call or many in each, against a folder of references.
 
     A file without a line is a call in which nobody spoke: `NAME.stm`, or `NAME.wav.stm` as `callscribe transcribe`
@@ -107,9 +107,9 @@ def score_files(references: Path | Storage, hypotheses: Path, language: str = "e
         for call_id, reference in load_references(hypotheses).items()
     }
     return Report(
-        f"{hypotheses.name} against {_name(references)}",
+        f"{_name(hypotheses)} against {_name(references)}",
         score_set(known, found, language),
-        origin=origin_of((), place=_name(references), hypotheses=hypotheses.name),
+        origin=origin_of((), place=_name(references), hypotheses=_name(hypotheses)),
         compared=_compared(known, found, dict.fromkeys(known, language)),
     )
 
@@ -195,5 +195,5 @@ def overlap_of(spoken: Iterable[RttmTurn | StmLine]) -> float | None:
     return sum(region.end - region.start for region in together(turns)) / length_s if length_s else None
 
 
-def _name(references: Path | Storage) -> str:
-    return references.name if isinstance(references, Path) else references.uri
+def _name(folder: Path | Storage) -> str:
+    return folder.name if isinstance(folder, Path) else folder.uri

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,14 @@ def kept_transcripts(
 
 
 def place_to_keep(storage: Storage) -> Storage | None:
-    """The set itself, if one may write there; else None."""
+    """The set itself, if one may write there; else None. Who may write and not remove leaves an empty object."""
     probe = f"{TRANSCRIPTS}/.may-write"
     try:
         storage.put(probe, b"")
-        storage.delete(probe)
     except StorageRefused:
         return None
+    with suppress(StorageRefused):
+        storage.delete(probe)
     return storage
 
 

@@ -1,4 +1,4 @@
-"""What a run shows of itself in Prefect: how far it is, how calls failed, and where its certificate lies.
+"""What a run shows of itself in Prefect: how far it is, how calls failed, and where its certificate or report lies.
 
 Counts, times and URIs: no call, no attribute of one and no spoken word. An artifact that cannot be written is a
 warning, and stops no run.
@@ -139,23 +139,30 @@ def ended(
     failures(head, errors)
     for name, uri in (("certificate", certificate), ("report", report)):
         if uri is not None:
-            text = f"{what}: {name}"
-            _written(create_link_artifact, link=uri, link_text=text, key=f"{_key(head)}-{name}", description=text)
+            _link(f"{_key(head)}-{name}", f"{what}: {name}", uri)
 
 
-def evaluated(name: str, rows: Sequence[tuple[str, str]]) -> None:
-    """What came of an evaluation.
+def evaluated(name: str, rows: Sequence[tuple[str, str]], written: Mapping[str, str]) -> None:
+    """What came of an evaluation, and links to its report.
 
     Args:
         name: what was scored against what.
         rows: counts and rates, by name.
+        written: URIs of its report, by the form it was written in: `html`, `json`, `parquet`.
     """
     _table("evaluate", name, rows)
+    for form, uri in written.items():
+        what = "report" if form == "html" else form
+        _link(f"evaluate-{what}", f"{name}: {what}", uri)
 
 
 def _table(key: str, description: str, rows: Sequence[tuple[str, str]]) -> None:
     table = [{"what": name, "number": value} for name, value in rows]
     _written(create_table_artifact, table=table, key=key, description=description)
+
+
+def _link(key: str, text: str, uri: str) -> None:
+    _written(create_link_artifact, link=uri, link_text=text, key=key, description=text)
 
 
 def _key(head: RunHead) -> str:

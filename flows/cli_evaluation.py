@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_common import ConfigOption, TranscriptsOption, console, folder_of, transcripts_of
-from flows.cli_reports import with_figures, write_html, write_json, write_parquet
-from flows.cli_set import opened_set, transcribed
-from tasks.errors import SettingsError
+from flows.cli_common import ConfigOption, TranscriptsOption, console
+from flows.cli_reports import write_html, write_json, write_parquet
+from flows.cli_set import on_terminal
+from flows.evaluating import ToScore, scored
+from tasks.settings import load_settings
 
 if TYPE_CHECKING:
-    from evaluation.evaluation_set import EvaluationSet
     from evaluation.report import Report
 
 
@@ -35,8 +35,11 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
         ),
     ] = None,
     hypotheses: Annotated[
-        Path | None,
-        typer.Option(help="With --references: folder with .stm files to score, not the data set.", show_default=False),
+        str | None,
+        typer.Option(
+            help="With --references: folder, or URI of one, with .stm files to score, not the data set.",
+            show_default=False,
+        ),
     ] = None,
     transcripts: TranscriptsOption = None,
     month: Annotated[
@@ -55,8 +58,8 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
         Path | None,
         typer.Option(
             "--html",
-            help="Write it here as a page that needs no network: summary, plots, tables, the worst calls to read and "
-            "hear.",
+            help="Write it here as a page that needs no network: summary, what to do, plots, tables, the worst calls "
+            "to read and hear.",
             show_default=False,
         ),
     ] = None,
@@ -85,28 +88,22 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
 
     Example: `callscribe evaluate --references references --transcripts s3://transcripts --json report.json`
     """
-    from tasks.inventory import check_month
-
-    if (set_place is None) == (references is None):
-        raise SettingsError("say what to score against: an evaluation set (SET), or --references FOLDER")
-    if month is not None:
-        check_month(month)
-    known = None
-    if references is not None:
-        report = _by_references(references, hypotheses, config, transcripts, month, language)
-    else:
-        assert set_place is not None  # noqa: S101  # one of the two is
-        models = {"bundle": bundle, "device": device}
-        report, known = _by_set(set_place, config, transcripts, month, models)
+    asked = ToScore(set_place, references, hypotheses, month, by_data_set=transcripts is not None, language=language)
+    settings = load_settings(
+        config, {"transcripts": {"uri": transcripts}, "models": {"bundle": bundle, "device": device}}
+    )
+    asked.check(settings)
+    with on_terminal():
+        report, known = scored(asked, settings)
     if html_file or parquet_folder:
-        report = with_figures(report)
+        report = report.with_figures()
     _show(report)
     if json_file is not None:
         write_json(report, json_file)
     if parquet_folder is not None:
         write_parquet(report, parquet_folder)
     if html_file is not None:
-        write_html(report, html_file, known if audio else None, config, words=words)
+        write_html(report, html_file, known if audio else None, settings, words=words)
 
 
 def _show(report: Report) -> None:
@@ -124,34 +121,3 @@ def _show(report: Report) -> None:
     console.print(missed_line(report), markup=False, highlight=False)
     for line in advice_lines(report.advice) if report.figures else ():
         console.print(line, markup=False, highlight=False)
-
-
-def _by_references(
-    references: str,
-    hypotheses: Path | None,
-    config: Path | None,
-    transcripts: str | None,
-    month: str | None,
-    language: str,
-) -> Report:
-    """The report of a data set, or of files, against a folder of references."""
-    from evaluation.scoring import score_dataset, score_files
-
-    place = folder_of(config, references)
-    if hypotheses is not None:
-        return score_files(place, hypotheses, language)
-    return score_dataset(place, transcripts_of(config, transcripts), month, language)
-
-
-def _by_set(
-    place: str, config: Path | None, transcripts: str | None, month: str | None, models: dict[str, str | None]
-) -> tuple[Report, EvaluationSet]:
-    """The report of an evaluation set, transcribed anew or as the data set holds its calls; and the set."""
-    from evaluation.scoring import score_dataset_by_set, score_evaluation_set
-    from tasks.settings import load_settings
-
-    settings = load_settings(config, overrides={"models": models})
-    known = opened_set(place, settings)
-    if transcripts is not None or month is not None:
-        return score_dataset_by_set(known, transcripts_of(config, transcripts), month), known
-    return score_evaluation_set(known, transcribed(known, settings)), known

@@ -36,9 +36,14 @@ def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
     return pa.field(name, kind, metadata={"comment": comment})
 
 
-def plain_schema(columns: Iterable[tuple[str, Kind, str]]) -> pa.Schema:
-    """The schema of a table that is no part of the data set, from the name, kind and meaning of its columns."""
-    return pa.schema([_column(name, _KINDS[kind], comment) for name, kind, comment in columns])
+def plain_schema(columns: Iterable[tuple[str, Kind, str]], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """The schema of a table that is no part of the data set.
+
+    Args:
+        columns: name, kind and meaning of each.
+        metadata: what the file says of itself, by key.
+    """
+    return pa.schema([_column(name, _KINDS[kind], comment) for name, kind, comment in columns], metadata=metadata)
 
 
 _CHANNEL_SIGNALS = pa.struct(

@@ -3,7 +3,6 @@
 from functools import cache
 from random import Random
 
-from evaluation.figures import figures_of, slices_of_set
 from evaluation.formats import ReferenceEntity, StmLine
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.origin import Compared
@@ -28,7 +27,7 @@ def scored(
     stratum: str | None = None,
     weight: float = 1.0,
 ) -> Report:
-    """A report of so many calls, some of their words wrong, with figures and slices."""
+    """A report of so many calls, some of their words wrong, with figures, slices and advice."""
     random = Random(1)  # noqa: S311  # no secret
     references: dict[str, Reference] = {}
     heard: dict[str, tuple[HypothesisUtterance, ...]] = {}
@@ -52,13 +51,7 @@ def scored(
         )
     score = score_set(references, heard, facts=facts)
     compared = {call_id: Compared(references[call_id], heard[call_id]) for call_id in references}
-    return Report(
-        f"made up{NASTY if nasty else ''}",
-        score,
-        figures=figures_of(score.calls),
-        slices=slices_of_set(score.calls),
-        compared=compared,
-    )
+    return Report(f"made up{NASTY if nasty else ''}", score, compared=compared).with_figures()
 
 
 def _heard(line: StmLine, number: int, random: Random, *, nasty: bool) -> HypothesisUtterance:

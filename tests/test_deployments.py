@@ -16,7 +16,7 @@ DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(TEXT)["deployments"]
 POOL_OF = {
     "archive-run/monthly": "control", "transcribe-job/gpu": "gpu", "transcribe-job/cpu": "cpu",
     "backfill/backfill": "control", "retain/retain": "control", "erase/erase": "control",
-    "evaluate/evaluate": "control", "reconcile/reconcile": "control",
+    "evaluate/evaluate": "control", "evaluate/evaluate-gpu": "gpu", "reconcile/reconcile": "control",
 }  # fmt: skip
 
 

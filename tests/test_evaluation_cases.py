@@ -177,7 +177,7 @@ def test_a_sample_that_is_not_done_yet(tmp_path: Path) -> None:
 
 
 def test_a_set_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its transcripts are not kept, and nothing is left of the attempt where they may be."""
+    """Its transcripts are not kept; they are where one may write, and nothing is left there of what tried it."""
     storage = open_storage(tmp_path.as_uri())
     assert storage is place_to_keep(storage)
     assert [] == list(storage.list())
@@ -185,6 +185,9 @@ def test_a_set_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> str:
         raise StorageRefused("it may only be read")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(type(storage), "delete", refuse)
+        assert storage is place_to_keep(storage)  # the role of a run removes nothing there
     monkeypatch.setattr(type(storage), "put", refuse)
     assert None is place_to_keep(storage)
 

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from scored_sets import NASTY, scored
 
+from evaluation.advice import advice_lines
 from evaluation.clips import Clip
 from evaluation.figure_tables import call_columns, call_rows, write_tables
+from evaluation.html_advice import looked_at, weak_spots
 from evaluation.html_calls import MOST_CELLS, worst_calls
 from evaluation.html_plots import plots_of
 from evaluation.html_report import to_html
@@ -138,6 +140,31 @@ def test_what_could_not_be_measured_is_said() -> None:
         why for what, why in reasons.items() if "entity recall" in what
     )
     assert any(why.startswith("no bounds: fewer than 3") for why in reasons.values())
+
+
+def test_the_page_says_what_to_do() -> None:
+    """Right after the summary, what the terminal says, with names of settings as code."""
+    report = scored(8)
+    assert report.advice
+    content = page(report)
+    shown = content[content.index('<section id="advice">') : content.index('<section id="plots">')]
+    assert content.index('<section id="summary">') < content.index('<section id="advice">')
+    text = Page(shown).text
+    for one, line in zip(weak_spots(report), advice_lines(report.advice), strict=True):
+        assert f"{one.says} {Page(str(one.action)).text}" in text
+        assert line.partition(". ")[2] == f"{one.says} {re.sub('</?code>', '`', one.action.unescape())}"
+    assert "<code>callscribe compare</code>" in shown
+
+
+def test_the_page_says_what_was_looked_at() -> None:
+    """Where nothing is weak, which measures were held against a threshold; of too few calls, that it cannot be told."""
+    good = replace(scored(8), advice=())
+    text = Page(page(good)).text
+    assert "No weak spot is beyond chance on these calls. Held against a threshold were: " in text
+    assert {"WER", "WDER", "words in lost speech"} <= set(looked_at(good).judged)
+    few = Page(page(scored(1))).text
+    assert "There are too few calls to tell what is weak from what is chance." in few
+    assert () == looked_at(scored(1)).judged
 
 
 @pytest.mark.parametrize("calls", [0, 1, 30])

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,17 @@ from urllib.parse import unquote, urlsplit
 
 import boto3
 import pytest
+from made_up_sets import keep, made_up_set, transcripts
 from small_month import CALLS, MONTH, SmallMonth, bundles, fill, recognizer
 from stand_ins import StandInRecognizer
 
+from evaluation.evaluation_set import load_set
 from evaluation.sample_export import SampleRequest
 from evaluation.sample_places import draw_to_storage
 from evaluation.sample_status import load_status
 from flows.backfill import backfill
 from flows.docs import ROOT
+from flows.evaluate import evaluate
 from flows.s3_server import LocalS3Server, find_weed
 from tasks.dataset import DataSet
 from tasks.erase import erase_calls
@@ -194,6 +198,28 @@ def test_the_runner(month: SmallMonth, sent: list[Sent]) -> None:
         lambda: archive.delete(recording),
         *(partial(storage.delete, key) for key in written),
     )
+
+
+def test_the_runner_evaluates(
+    month: SmallMonth, sent: list[Sent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores a set beside the data set, keeps its transcripts there and writes a report; may not remove its probe."""
+    for name in ("table", "link"):
+        monkeypatch.setattr(f"flows.artifacts.create_{name}_artifact", lambda **_: None)
+    monkeypatch.setattr("flows.evaluate.get_run_logger", logging.getLogger)
+    storage = month.storage.beside(f"{TRANSCRIPTS}/sets/bank")
+    local = made_up_set(tmp_path / "bank", calls=3)
+    for info in local.storage.list():
+        storage.put(info.key, local.storage.get(info.key).data)
+    known = load_set(storage)
+    keep(known, load_settings(overrides=month.overrides()), transcripts(known, [1, 0, 0]))
+    sent.clear()
+    page = f"{TRANSCRIPTS}/reports/bank.html"
+    totals = evaluate.fn(storage.uri, html_uri=page, overrides=month.overrides())
+    assert (3, 1) == (totals["calls"], totals["wer"]["deletions"])
+    assert month.storage.head("reports/bank.html")
+    probe = "arn:aws:s3:::transcripts/sets/bank/transcripts/.may-write"
+    assert [("DeleteObject", probe)] == _not_granted("runner", sent)
 
 
 def test_the_reader(month: SmallMonth, become: Callable[[str], None]) -> None:
