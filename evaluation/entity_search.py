@@ -104,7 +104,7 @@ def _joins(run: Sequence[Atom], at: int, heard: Sequence[Heard]) -> bool:
 
 def _readings(stream: Stream, kind: str, wanted: Reading) -> Iterator[_Span]:
     """Find values that say what the reference says."""
-    for reading in stream.readings[kind]:
+    for reading in stream.readings(kind):
         if any(agree(reference, value) for reference in wanted.values for value in reading.values):
             yield frozenset(atom.word for atom in stream.atoms[reading.first : reading.end])
 
