@@ -60,7 +60,7 @@ def _claim(
 def _values(stream: Stream, kind: str) -> Iterator[tuple[str, frozenset[Hashable], range, bool]]:
     """Give the values of a kind; whether each is marked as one."""
     is_marked: Callable[[Reading, Sequence[Atom]], bool] = _MARKS[kind]
-    for reading in stream.readings[kind]:
+    for reading in stream.readings(kind):
         atoms = stream.atoms[reading.first : reading.end]
         values: frozenset[Hashable] = frozenset(reading.values)
         yield _CLASSES[kind], values, range(reading.first, reading.end), is_marked(reading, atoms)

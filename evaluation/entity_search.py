@@ -134,7 +134,7 @@ def _plan(entity: ReferenceEntity, language: str) -> _Plan:
 
 def _readings(stream: Stream, kind: str, wanted: Reading) -> Iterator[Place]:
     """Find values that say what the reference says."""
-    for reading in stream.readings[kind]:
+    for reading in stream.readings(kind):
         if any(agree(reference, value) for reference in wanted.values for value in reading.values):
             yield Place(frozenset(atom.word for atom in stream.atoms[reading.first : reading.end]))
 

@@ -46,6 +46,10 @@ ORDINALS: Final = {
 }
 """Ordinals that are one word."""
 
+_NAMED_TIMES: Final = frozenset({"noon", "midday", "midnight"})
+BEGINNINGS: Final = frozenset({*SMALL, *ORDINALS, *_MONTHS, *_NAMED_TIMES, *(first for first, _ in _PARTS)})
+"""Words with which a date or a time may begin, besides digits."""
+
 
 def dates(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
     """Read a date: a month's name and a day in either order, or digits."""
@@ -76,7 +80,7 @@ def _digits_of_date(text: str) -> tuple[int | None, int, int]:
 def times(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
     """Read a time of day."""
     text = run[at].text
-    if text in {"noon", "midday", "midnight"}:
+    if text in _NAMED_TIMES:
         yield Clock(0 if text == "midnight" else 12, 0, certain=True), at + 1
     elif ":" in text:
         hour, minute = (int(part) for part in text.split(":"))

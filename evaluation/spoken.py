@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 _ATOM: Final = re.compile(
     r"""
@@ -55,9 +55,11 @@ _ALPHABET: Final = (
 _LETTERS: Final = {word: word[0] for word in _ALPHABET.split()}
 """The spelling alphabet of ICAO and NATO."""
 
+# What is no code, or whose code hangs on the words behind it.
+_NO_PLAIN_WORD: Final = _NO_CODE | ZEROS | _REPEATS.keys() | SMALL.keys()
 
-@dataclass(frozen=True, slots=True)
-class Atom:
+
+class Atom(NamedTuple):
     """The smallest piece of a text; `word` is the index of its word, `tail` the punctuation after that word's end."""
 
     text: str
@@ -79,12 +81,15 @@ def atoms(words: Iterable[tuple[int, str]]) -> list[Atom]:
     Returns:
         Lower-case atoms; only the last one of a word has its tail.
     """
-    found: list[Atom] = []
-    for index, word in words:
-        matches = list(_ATOM.finditer(word.lower()))
-        found += [Atom(match.group(), index) for match in matches[:-1]]
-        found += [Atom(match.group(), index, word[match.end() :]) for match in matches[-1:]]
-    return found
+    return [Atom(text, index, tail) for index, word in words for text, tail in _cut(word)]
+
+
+@lru_cache(maxsize=65_536)  # people have few words
+def _cut(word: str) -> tuple[tuple[str, str], ...]:
+    """Cut a word into atoms with their tails."""
+    matches = list(_ATOM.finditer(word.lower()))
+    tails = [*[""] * (len(matches) - 1), *(word[match.end() :] for match in matches[-1:])]
+    return tuple((match.group(), tail) for match, tail in zip(matches, tails, strict=True))
 
 
 def text_atoms(text: str) -> list[Atom]:
@@ -170,6 +175,9 @@ def first_letters(run: Sequence[Atom], at: int) -> set[str]:
     """What a code that starts at an atom may begin with, as `spelled` reads it."""
     if at and run[at].word == run[at - 1].word:
         return set()
+    text = run[at].text
+    if len(text) > 1 and text.isalpha() and text not in _NO_PLAIN_WORD:  # nearly every word
+        return {text[0].replace("o", "0")}
     return {piece[0] for piece, _ in _pieces(run, at) if piece}
 
 
@@ -208,8 +216,16 @@ def _pieces(run: Sequence[Atom], at: int) -> Iterator[tuple[str, int]]:
         yield from (
             (str(value), end) for value, end in numbers if run[end - 1].text not in _TENS or end + 1 not in ends
         )
+        if _is_written_with_digits(run, at):
+            yield text.replace("o", "0"), at + 1
     elif text.isalpha() and text not in _NO_CODE:
         yield text.replace("o", "0"), at + 1
+
+
+def _is_written_with_digits(run: Sequence[Atom], at: int) -> bool:
+    """Whether digits are in the same word: "TEN-4471" may be an id with the letters T, E and N."""
+    beside = run[max(at - 1, 0) : at + 2]
+    return any(atom.word == run[at].word and atom.text[0].isdecimal() for atom in beside)
 
 
 def _letters(run: Sequence[Atom], at: int) -> Iterator[tuple[str, int]]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from evaluation.hypotheses import HypothesisUtterance, Spoken, in_order
-from evaluation.moments import dates, times, years
+from evaluation.moments import BEGINNINGS, dates, times, years
 from evaluation.normalise import normalise
 from evaluation.quantities import numbers
-from evaluation.spoken import Atom, atoms, first_letters
-from evaluation.values import Reader, Reading, amounts, read
+from evaluation.spoken import ZEROS, Atom, atoms, first_letters
+from evaluation.values import SYMBOLS, Reader, Reading, amounts, read
 
 READERS: Final[Mapping[str, Reader]] = {
     "amount": amounts,
@@ -24,11 +24,12 @@ READERS: Final[Mapping[str, Reader]] = {
 }
 """How the values of a kind of entity (`evaluation.entity_classes.kind_of`) are read."""
 
+# Words with which a value of any kind may begin.
+_BEGINNINGS: Final = BEGINNINGS | ZEROS | SYMBOLS | {"a"}
 _CONTINUES: Final = re.compile(r"[-.,:/'\u2019]\w")
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A word of the hypothesis with the time of it, or of its utterance."""
 
     text: str
@@ -43,6 +44,7 @@ class Stream:
 
     words: tuple[tuple[int, str], ...]
     language: str
+    _read: dict[str, list[Reading]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def atoms(self) -> list[Atom]:
@@ -64,9 +66,15 @@ class Stream:
         return [(token, index) for index, text in self.words for token in _tokens(text, self.language)]
 
     @cached_property
-    def readings(self) -> dict[str, list[Reading]]:
-        """For amounts, dates, times and numbers."""
-        return {kind: read(self.atoms, reader) for kind, reader in READERS.items()}
+    def _starts(self) -> list[int]:
+        """The atoms at which any value may begin."""
+        return [at for at, atom in enumerate(self.atoms) if atom.text in _BEGINNINGS or atom.text[0].isdecimal()]
+
+    def readings(self, kind: str) -> list[Reading]:
+        """For amounts, dates, times, numbers and years: all values of a kind, a key of `READERS`."""
+        if kind not in self._read:
+            self._read[kind] = read(self.atoms, READERS[kind], self._starts)
+        return self._read[kind]
 
 
 def listen(utterances: Iterable[HypothesisUtterance], language: str) -> tuple[list[Heard], list[Stream]]:
@@ -87,8 +95,14 @@ def listen(utterances: Iterable[HypothesisUtterance], language: str) -> tuple[li
             by_speaker.setdefault(utterance.speaker, []).append((len(heard), word.text))
             heard.append(word)
     everything = [(index, word.text) for index, word in enumerate(heard)]
-    streams = [Stream(tuple(words), language) for words in by_speaker.values()]
-    return heard, (streams if len(streams) == 1 else [*streams, Stream(tuple(everything), language)])
+    streams = [_stream(tuple(words), language) for words in by_speaker.values()]
+    return heard, (streams if len(streams) == 1 else [*streams, _stream(tuple(everything), language)])
+
+
+@lru_cache(maxsize=16)  # several measures search the same call
+def _stream(words: tuple[tuple[int, str], ...], language: str) -> Stream:
+    """Lay out words once."""
+    return Stream(words, language)
 
 
 def listen_to_lines(lines: Iterable[Spoken], language: str) -> tuple[list[Heard], list[Stream]]:
@@ -115,7 +129,7 @@ def _words(utterance: HypothesisUtterance, number: int) -> list[Heard]:
         (text, utterance.start, utterance.end) for text in utterance.text.split()
     ]:
         if words and _CONTINUES.match(text) and words[-1].text[-1:].isalnum():
-            words[-1] = replace(words[-1], text=words[-1].text + text, end=end)
+            words[-1] = words[-1]._replace(text=words[-1].text + text, end=end)
         else:
             words.append(Heard(text, start, end, number))
     return words

@@ -13,7 +13,7 @@ half of the day. Words are English; what is written in digits is read in any lan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
@@ -22,8 +22,10 @@ from evaluation.spoken import SMALL, ZEROS, Atom, cardinals
 
 _MAJOR: Final = frozenset({"dollar", "dollars", "buck", "bucks", "pound", "pounds", "euro", "euros"})
 _MINOR: Final = frozenset({"cent", "cents", "penny", "pence", "p"})
-_SYMBOLS: Final = frozenset("$£€")
-CURRENCIES: Final = _MAJOR | (_MINOR - {"p"}) | _SYMBOLS
+SYMBOLS: Final = frozenset("$£€")
+"""What stands before an amount of money."""
+
+CURRENCIES: Final = _MAJOR | (_MINOR - {"p"}) | SYMBOLS
 """What marks a number as an amount of money for certain."""
 
 PERCENT: Final = frozenset({"%", "percent"})
@@ -67,19 +69,22 @@ class Reading:
     values: frozenset[Value]
 
 
-def read(run: Sequence[Atom], reader: Reader) -> list[Reading]:
+def read(run: Sequence[Atom], reader: Reader, starts: Iterable[int] | None = None) -> list[Reading]:
     """Read a text from left to right, always taking the longest run that means something.
 
     So "one hundred and thirty five dollars" is 135, and never 35.
+
+    Args:
+        run: atoms of the text.
+        reader: of values of one kind.
+        starts: where a value may begin, in order; anywhere when None.
     """
     readings: list[Reading] = []
-    at = 0
-    while at < len(run):
-        found = list(reader(run, at))
-        end = max((end for _, end in found), default=at)
-        if found:
-            readings.append(Reading(at, end, frozenset(value for value, last in found if last == end)))
-        at = max(end, at + 1)
+    behind = 0
+    for at in range(len(run)) if starts is None else starts:
+        if at >= behind and (found := list(reader(run, at))):
+            behind = max(end for _, end in found)
+            readings.append(Reading(at, behind, frozenset(value for value, end in found if end == behind)))
     return readings
 
 
@@ -94,7 +99,7 @@ def agree(reference: Value, hypothesis: Value) -> bool:
 
 def amounts(run: Sequence[Atom], at: int) -> Iterator[tuple[Value, int]]:
     """Read an amount of money; a bare number is one, a percentage is not."""
-    first = at + (run[at].text in _SYMBOLS)
+    first = at + (run[at].text in SYMBOLS)
     in_pairs = list(pairwise(run, first))
     for value, end in [*cardinals(run, first), *in_pairs]:
         unit = text_at(run, end)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from evaluation.entities import EntityMiss, EntityScore, entity_score
 from evaluation.entity_search import locate
 from evaluation.hypotheses import HypothesisUtterance
-from evaluation.moments import dates, times
+from evaluation.moments import BEGINNINGS, dates, times
 from evaluation.rates import EntityCounts
 from evaluation.references import ReferenceEntity, load_references
-from evaluation.spoken import cardinals, spellings, text_atoms
+from evaluation.spoken import SCALES, SMALL, ZEROS, cardinals, spelled, spellings, text_atoms
+from evaluation.streams import READERS, Stream
 from evaluation.values import Calendar, Clock, Value, amounts, read
 from tasks.records import Word
 
@@ -29,6 +30,8 @@ SAID = st.lists(
     | st.text(max_size=6),
     max_size=12,
 ).map(" ".join)
+OTHER_WORDS = "a hundred point percent per cent double bravo b as in boy for like st £5".split()
+NUMBER_WORDS = [*SMALL, *ZEROS, *SCALES, *BEGINNINGS, *OTHER_WORDS]
 
 
 def utterances(*texts: str, start: float = 0.0) -> list[HypothesisUtterance]:
@@ -357,6 +360,23 @@ def test_readings_follow_each_other(text: str, reader: object) -> None:
     assert ends[-1] <= len(run)
     values: list[Value] = [value for reading in readings for value in reading.values]
     assert len(values) >= len(readings)
+
+
+@given(st.lists(SAID | st.sampled_from(NUMBER_WORDS), max_size=6).map(" ".join), st.sampled_from(list(READERS)))
+def test_values_begin_where_a_stream_looks_for_them(text: str, kind: str) -> None:
+    """A stream tries few places, and finds what is found when every one is tried."""
+    assert read(text_atoms(text), READERS[kind]) == Stream(tuple(enumerate(text.split())), "en").readings(kind)
+
+
+@given(st.lists(SAID | st.sampled_from(NUMBER_WORDS), max_size=6).map(" ".join))
+def test_codes_begin_where_a_stream_looks_for_them(text: str) -> None:
+    """Every code that is spelled from a place on begins with what that place is listed under."""
+    stream = Stream(tuple(enumerate(text.split())), "en")
+    for at in range(len(stream.atoms)):
+        run = stream.atoms[at : at + 4]
+        codes = {code for end in range(1, len(run) + 1) for code in spellings(run[:end]) if code}
+        for code in (code for code in codes if spelled(stream.atoms, at, code) is not None):
+            assert at in stream.beginnings[code[0]]
 
 
 @pytest.mark.skipif(not DEMO.is_dir(), reason="the demo set is not in this copy")

@@ -152,6 +152,8 @@ def test_numbers_are_read(text: str, value: str, unit: str) -> None:
         # Products and terms, in one word or several.
         ("product", "voice mail", "my voicemail is full", True),
         ("product", "voicemail", "my voice-mail is full", True),
+        ("id", "TEN-4471", "it is T E N four four seven one", True),
+        ("id", "TEN-4471", "it is ten four four seven one", True),
         ("product", "PowerPlus", "the power plus tariff", True),
         ("product", "PowerPlus", "the power tariff", False),
         ("person", "Lopez-Balboa", "mr lopez balboa", True),
