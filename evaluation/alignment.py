@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from evaluation.confidence import Token, word_tokens
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalise
 from evaluation.rates import ErrorCounts
-
-if TYPE_CHECKING:
-    from jiwer import AlignmentChunk
+from evaluation.word_alignment import aligned
 
 Kind: TypeAlias = Literal["equal", "substitute", "delete", "insert", "uncounted"]
 
@@ -119,7 +117,7 @@ def _by_difference(words: Sequence[str], whole: Sequence[str], language: str) ->
         (token, (at,)) for at, word in enumerate(words) for token in normalise(word, language).split()
     ]
     last: tuple[int, ...] = (0,)
-    for chunk in _chunks([token for token, _ in alone], whole):
+    for chunk in aligned([token for token, _ in alone], whole):
         own = alone[chunk.ref_start_idx : chunk.ref_end_idx]
         if chunk.type == "equal":
             yield from own
@@ -131,22 +129,10 @@ def _by_difference(words: Sequence[str], whole: Sequence[str], language: str) ->
 
 def _steps(reference: Sequence[str], hypothesis: Sequence[str]) -> Iterator[_Step]:
     """Which token stands against which; None for none."""
-    for chunk in _chunks(reference, hypothesis):
+    for chunk in aligned(reference, hypothesis):
         yield from zip_longest(
             range(chunk.ref_start_idx, chunk.ref_end_idx), range(chunk.hyp_start_idx, chunk.hyp_end_idx)
         )
-
-
-def _chunks(reference: Sequence[str], hypothesis: Sequence[str]) -> Iterable[AlignmentChunk]:
-    """Align as WER does; jiwer is not asked about empty sides."""
-    import jiwer
-
-    if not reference or not hypothesis:
-        kind = "insert" if hypothesis else "delete"
-        both = (0, len(reference), 0, len(hypothesis))
-        return [jiwer.AlignmentChunk(kind, *both)] if reference or hypothesis else []
-    chunks: Iterable[AlignmentChunk] = jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]
-    return chunks
 
 
 def _cells(said: _Side, heard: _Side, steps: Sequence[_Step]) -> Iterator[Cell]:

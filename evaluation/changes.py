@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evaluation.hypotheses import HypothesisUtterance, in_order
 from evaluation.normalise import normalise
 from evaluation.speakers import best_assignment
 from evaluation.streams import READERS, Stream
 from evaluation.values import read
-
-if TYPE_CHECKING:
-    from jiwer import AlignmentChunk
+from evaluation.word_alignment import aligned
 
 Row = Mapping[str, Any]
 
@@ -182,7 +180,7 @@ def _aligned(before: Sequence[_Token], after: Sequence[_Token]) -> _Words:
         return words
     changed: list[tuple[Sequence[_Token], Sequence[_Token]]] = []
     kept: list[tuple[_Token, _Token]] = []
-    for chunk in _chunks(before, after):
+    for chunk in aligned([one.text for one in before], [one.text for one in after]):
         old = before[chunk.ref_start_idx : chunk.ref_end_idx]
         new = after[chunk.hyp_start_idx : chunk.hyp_end_idx]
         if chunk.type == "equal":
@@ -197,14 +195,6 @@ def _aligned(before: Sequence[_Token], after: Sequence[_Token]) -> _Words:
     words.moved = _moved(kept)
     words.passages = list(_passages(changed[:MOST_PASSAGES]))
     return words
-
-
-def _chunks(before: Sequence[_Token], after: Sequence[_Token]) -> Sequence[AlignmentChunk]:
-    import jiwer
-
-    aligned = jiwer.process_words(" ".join(one.text for one in before), " ".join(one.text for one in after))
-    chunks: Sequence[AlignmentChunk] = aligned.alignments[0]
-    return chunks
 
 
 def _moved(kept: Sequence[tuple[_Token, _Token]]) -> int:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from evaluation.entity_classes import kind_of
-from evaluation.spoken import ZEROS, Atom, is_number, spellings
+from evaluation.spoken import SMALL, ZEROS, Atom, spellings
 from evaluation.streams import Heard, Stream, letter_runs, word_runs
 from evaluation.values import CURRENCIES, Clock, Number, Reading
 
 _MIN_DIGITS: Final = 4
+_DIGIT_WORDS: Final = SMALL.keys() | ZEROS
 _PHONE_LENGTHS: Final = frozenset({7, 10, 11})
 _MOST_ATOMS: Final = 12  # of a code that is read in every way in which it can be: a hallucination may be endless
 _CLASSES: Final = {"amount": "money", "date": "date", "time": "time", "number": "number"}
@@ -110,12 +111,15 @@ def _codelike(run: Sequence[Atom], at: int) -> bool:
 
     Not where its word holds a currency or a percentage.
     """
-    own = [atom.text for atom in run[max(0, at - 3) : at + 4] if atom.word == run[at].word]
     text = run[at].text
+    digits = text.isdecimal() or text in _DIGIT_WORDS
+    beside = (at > 0 and run[at - 1].word == run[at].word) or (at + 1 < len(run) and run[at + 1].word == run[at].word)
+    if not digits and not (beside and text.isalpha()):
+        return False  # nearly every word
+    own = [atom.text for atom in run[max(0, at - 3) : at + 4] if atom.word == run[at].word]
     if any(piece in CURRENCIES or piece == "%" or "." in piece or "," in piece for piece in own):
         return False
-    digits = text.isdecimal() or (text.isalpha() and (is_number(run[at]) or text == "one" or text in ZEROS))
-    return digits or (text.isalpha() and any(piece.isdecimal() for piece in own))
+    return digits or any(piece.isdecimal() for piece in own)
 
 
 def _written(atom: Atom) -> str:

@@ -23,7 +23,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from evaluation.normalise import normalise
+from evaluation.normalise import normal_words
+from evaluation.word_alignment import aligned
 from tasks.calibration import Calibration
 from tasks.records import Word
 
@@ -99,7 +100,9 @@ def word_tokens(words: Sequence[str], language: str = "en") -> list[Token]:
         The tokens of the whole text, in order.
     """
     whole = _tokens(words, language)
-    alone: list[Token] = [(token, (index,)) for index, word in enumerate(words) for token in _tokens([word], language)]
+    alone: list[Token] = [
+        (token, (index,)) for index, word in enumerate(words) for token in normal_words(word, language)
+    ]
     if [token for token, _ in alone] == whole:  # nearly always, and much faster
         return alone
     cuts = [(0, 0)]
@@ -221,7 +224,7 @@ def _clamped(share: float) -> float:
 
 
 def _tokens(words: Sequence[str], language: str) -> list[str]:
-    return normalise(" ".join(words), language).split()
+    return list(normal_words(" ".join(words), language))
 
 
 def _shared(words: Sequence[str], first: int, tokens: Sequence[str], language: str) -> list[Token]:
@@ -235,14 +238,10 @@ def _shared(words: Sequence[str], first: int, tokens: Sequence[str], language: s
 
 
 def _right_tokens(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
-    """Whether each token of the hypothesis is in the reference, by jiwer's alignment of the whole call."""
+    """Whether each token of the hypothesis is in the reference, by the alignment of the whole call."""
     right = [False] * len(hypothesis)
-    if not reference or not hypothesis:
-        return right
-    import jiwer
-
     others: list[tuple[range, range]] = []
-    for chunk in jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]:
+    for chunk in aligned(reference, hypothesis):
         ref, hyp = range(chunk.ref_start_idx, chunk.ref_end_idx), range(chunk.hyp_start_idx, chunk.hyp_end_idx)
         if chunk.type == "equal":
             right[hyp.start : hyp.stop] = [True] * len(hyp)

@@ -17,8 +17,9 @@ its words:
   twice.
 
 fstalign finds the alignment in two steps, and so does this: a first one, in which entities match nothing, fixes what is
-right beyond doubt (`_SURE` words in a row; here jiwer's alignment), and between these the best way through all ways of
-all entities is found exactly. Where several alignments have the fewest errors, the kinds may differ from fstalign's.
+right beyond doubt (`_SURE` words in a row; here of `evaluation.word_alignment`), and between these the best way through
+all ways of all entities is found exactly. Where several alignments have the fewest errors, the kinds may differ from
+fstalign's.
 
 References of other kinds name entities and not their place (`located_pieces`): each is looked for in the text of the
 reference as it would be in a hypothesis, and may be said as it stands there, word by word or normalised as a whole
@@ -27,6 +28,7 @@ reference as it would be in a hypothesis, and may be said as it stands there, wo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -41,15 +43,10 @@ from evaluation.nlp_format import NlpDocument, NlpToken, entity_ids
 from evaluation.normalise import normalise
 from evaluation.rates import ErrorCounts
 from evaluation.streams import tokens_of
+from evaluation.word_alignment import aligned
 
 _SURE: Final = 3
 _PUNCTUATION: Final = '.,;:?!…"()[]'
-_COUNTS: Final[Mapping[Op, ErrorCounts]] = {
-    "hit": ErrorCounts(1),
-    "sub": ErrorCounts(1, substitutions=1),
-    "del": ErrorCounts(1, deletions=1),
-    "ins": ErrorCounts(0, insertions=1),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +100,18 @@ def class_errors(pieces: Sequence[Piece], hypothesis: Sequence[str]) -> ClassErr
     Returns:
         The counts; types without a word are not in it.
     """
-    total, found = ErrorCounts.zero(), dict[str, ErrorCounts]()
-    for first, end, low, high in _passages(pieces, hypothesis):
-        every, outside = best_ops([piece.ways for piece in pieces[first:end]], hypothesis[low:high])
-        total += ErrorCounts(0, insertions=outside)
-        for piece, ops in zip(pieces[first:end], every, strict=True):
+    every: Counter[Op] = Counter()
+    found: dict[str, Counter[Op]] = {}
+    for first, end, low, high, sure in _passages(pieces, hypothesis):
+        best, outside = best_ops([piece.ways for piece in pieces[first:end]], hypothesis[low:high])
+        hits: list[list[Op]] = [["hit"]] * sure
+        every["ins"] += outside
+        for piece, ops in zip(pieces[first : end + sure], best + hits, strict=True):
+            every.update(ops)
             for op, tags in zip(ops, _spread(piece.tags, len(ops)), strict=True):
-                total += _COUNTS[op]
                 for kind in tags:
-                    found[kind] = found.get(kind, ErrorCounts.zero()) + _COUNTS[op]
-    return ClassErrors(total, dict(sorted(found.items())))
+                    found.setdefault(kind, Counter())[op] += 1
+    return ClassErrors(_counts(every), {kind: _counts(ops) for kind, ops in sorted(found.items())})
 
 
 def document_pieces(document: NlpDocument) -> tuple[Piece, ...]:
@@ -201,22 +200,21 @@ def _synonyms(written: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield parts
 
 
-def _passages(pieces: Sequence[Piece], hypothesis: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Cut reference and hypothesis where they agree beyond doubt: pieces first to end, words low to high."""
-    import jiwer
+def _passages(pieces: Sequence[Piece], hypothesis: Sequence[str]) -> Iterator[tuple[int, int, int, int, int]]:
+    """Cut reference and hypothesis where they agree beyond doubt: pieces first to end, words low to high, words sure.
 
-    if not pieces or not hypothesis:
-        yield 0, len(pieces), 0, len(hypothesis)
-        return
+    The words that are sure follow on both sides, each a piece with one way. Whatever stands before them, the best way
+    through both has them as hits.
+    """
     words = [
         piece.ways[0][0] if len(piece.ways) == len(piece.ways[0]) == 1 else f"\0{at}" for at, piece in enumerate(pieces)
     ]
     first = low = 0
-    for chunk in jiwer.process_words(" ".join(words), " ".join(hypothesis)).alignments[0]:
-        if chunk.type == "equal" and chunk.ref_end_idx - chunk.ref_start_idx >= _SURE:
-            yield first, chunk.ref_end_idx, low, chunk.hyp_end_idx
+    for chunk in aligned(words, hypothesis):
+        if chunk.type == "equal" and (sure := chunk.ref_end_idx - chunk.ref_start_idx) >= _SURE:
+            yield first, chunk.ref_start_idx, low, chunk.hyp_start_idx, sure
             first, low = chunk.ref_end_idx, chunk.hyp_end_idx
-    yield first, len(pieces), low, len(hypothesis)
+    yield first, len(pieces), low, len(hypothesis), 0
 
 
 def _spread(tags: Sequence[tuple[str, ...]], words: int) -> Sequence[tuple[str, ...]]:
@@ -224,3 +222,8 @@ def _spread(tags: Sequence[tuple[str, ...]], words: int) -> Sequence[tuple[str, 
     if len(tags) == words:
         return tags
     return [tags[0]] * (words - 1) + [tags[-1] if words > 1 else tags[0]]
+
+
+def _counts(ops: Counter[Op]) -> ErrorCounts:
+    """What became of words, as counts."""
+    return ErrorCounts(ops["hit"] + ops["sub"] + ops["del"], ops["sub"], ops["del"], ops["ins"])

@@ -45,7 +45,6 @@ _FILLER: Final = "|".join(sorted(_FILLERS))
 _WHOLE: Final = re.compile(rf"[<\[(%$]|\s'|\b(?:{_FILLER})'|\.(?:\.|{_FILLER})|half|[^\x00-\x7f]")
 
 
-@lru_cache(maxsize=65_536)  # every measure normalises the same texts
 def normalise(text: str, language: str | None = "en") -> str:
     """Bring a raw text to the form in which it is compared.
 
@@ -57,11 +56,17 @@ def normalise(text: str, language: str | None = "en") -> str:
     Returns:
         Lower-case words with one space between them; empty when nothing is left.
     """
+    return " ".join(normal_words(text, language))
+
+
+@lru_cache(maxsize=65_536)  # every measure normalises the same texts
+def normal_words(text: str, language: str | None = "en") -> tuple[str, ...]:
+    """The words of a raw text as `normalise` gives it."""
     if language is None:
-        return " ".join(text.split())
+        return tuple(text.split())
     code = language.lower().partition("-")[0]
-    found = (_normalised(piece, code) for piece in (_pieces(text.lower()) if code == "en" else (text,)))
-    return " ".join(piece for piece in found if piece)
+    pieces = _pieces(text.lower()) if code == "en" else (text,)
+    return tuple(word for piece in pieces for word in _normalised(piece, code))
 
 
 def normalised_words(texts: Iterable[str], language: str | None = "en") -> list[str]:
@@ -78,7 +83,7 @@ def normalised_words(texts: Iterable[str], language: str | None = "en") -> list[
     Returns:
         The words of all texts.
     """
-    return [word for text in texts for word in normalise(text, language).split()]
+    return [word for text in texts for word in normal_words(text, language)]
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -102,10 +107,10 @@ def _stands_alone(word: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _normalised(text: str, language: str) -> str:
-    """What upstream makes of a text, with one space between words."""
+def _normalised(text: str, language: str) -> tuple[str, ...]:
+    """The words that upstream makes of a text."""
     # Upstream lowers first and takes Unicode's compatible characters then, some of which are capitals (U+03D2).
-    return " ".join(_normaliser(language)(text).lower().split())
+    return tuple(_normaliser(language)(text).lower().split())
 
 
 @cache

@@ -130,7 +130,9 @@ def _rows(said: Sequence[str], heard: Sequence[str], windows: Sequence[_Window])
         saved |= (1 << width) - (1 << 2 * (known - low))
         known, before = high, saved
         found = places.get(word, ())
-        equal = sum(2 << 2 * (place - first) for place in found[bisect_left(found, first) : bisect_left(found, last)])
+        equal = 0
+        for place in found[bisect_left(found, first) : bisect_left(found, last)]:
+            equal |= 2 << 2 * (place - first)
         for matches in (near << 2 * (first - low), (equal & near << 1) << 2 * (first - low)):
             step = saved & matches
             saved = (saved + step | saved - step) & (1 << width) - 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from evaluation.formats import RttmTurn, StmLine
 from evaluation.hypotheses import HypothesisUtterance
-from evaluation.normalise import normalise
+from evaluation.normalise import normal_words
 from tasks.records import Region
 from tasks.regions import common_s, merge
 
@@ -86,7 +86,7 @@ def silence_counts(
     words = sorted(word for utterance in utterances for word in _words(utterance))
     starts = [start for start, _ in words]
     longest = max((end - start for start, end in words), default=0.0)
-    spoken = [(line, len(normalise(line.text, language).split())) for line in lines]
+    spoken = [(line, len(normal_words(line.text, language))) for line in lines]
     return SilenceCounts(
         silent_s=max(0.0, duration_s - common_s(0.0, duration_s, speech)),
         made_up_words=sum(not _touches(word, speech) for word in words),

@@ -19,14 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalised_words
 from evaluation.rates import AttributionCounts, ErrorCounts
 from evaluation.wer import count_errors
+from evaluation.word_alignment import aligned
 
 WordT = TypeVar("WordT")
+_Pair: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +83,78 @@ def best_assignment(reference: Mapping[str, Sequence[str]], hypothesis: Mapping[
         reference: speaker → the normalised words of all that they said.
         hypothesis: the same of the hypothesis.
     """
-    return pair_speakers(reference, hypothesis, count_errors)
+    return pair_speakers(reference, hypothesis, count_errors, fewest_errors)
 
 
 def pair_speakers(
     reference: Mapping[str, Sequence[WordT]],
     hypothesis: Mapping[str, Sequence[WordT]],
     count: Callable[[Sequence[WordT], Sequence[WordT]], ErrorCounts],
+    bound: Callable[[Sequence[WordT], Sequence[WordT]], int],
 ) -> SpeakerErrors:
     """Pair speakers so that the errors are fewest.
 
     The side with fewer speakers is filled up with silent ones. Among equal pairings the order of the mappings decides,
-    not the names.
+    not the names. Most pairs are not worth counting: what they cannot be below is already too much.
 
     Args:
         reference: speaker → all that they said.
         hypothesis: the same of the hypothesis.
         count: counts the errors of one speaker of each side.
+        bound: a number below which these errors cannot be; quick.
 
     Returns:
         The summed counts of the pairs and the pairs, ordered as in `reference`, extra speakers last.
     """
     if not reference and not hypothesis:
         return SpeakerErrors.zero()
-    from scipy.optimize import linear_sum_assignment
-
     size = max(len(reference), len(hypothesis))
     references, hypotheses = _padded(reference, size), _padded(hypothesis, size)
-    pairs = [[count(said, heard) for _, heard in hypotheses] for _, said in references]
-    cost = [[pair.errors for pair in row] for row in pairs]  # [reference, hypothesis]
-    rows, columns = (indices.tolist() for indices in linear_sum_assignment(cost))
-    chosen = sorted(zip(rows, columns, strict=True))
+    cost = np.array([[bound(said, heard) for _, heard in hypotheses] for _, said in references], float)
+    counted: dict[_Pair, ErrorCounts] = {}
+
+    def count_all(pairs: Iterable[_Pair]) -> None:
+        for row, column in pairs:
+            counted[row, column] = count(references[row][1], hypotheses[column][1])
+            cost[row, column] = counted[row, column].errors
+
+    chosen = _cheapest(cost)
+    while unknown := [pair for pair in chosen if pair not in counted]:
+        count_all(unknown)
+        chosen = _cheapest(cost)
+    if _has_rival(cost, chosen):
+        count_all(pair for pair in np.ndindex(size, size) if pair not in counted)
+        chosen = _cheapest(cost)
     return SpeakerErrors(
-        counts=sum((pairs[row][column] for row, column in chosen), ErrorCounts.zero()),
+        counts=sum((counted[pair] for pair in chosen), ErrorCounts.zero()),
         assignment=tuple((references[row][0], hypotheses[column][0]) for row, column in chosen),
     )
+
+
+def fewest_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """The errors of the best alignment, without their kinds."""
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance(reference, hypothesis)
+
+
+def _cheapest(cost: NDArray[np.float64]) -> list[_Pair]:
+    """The pairs (row, column) whose cost is least in sum, in order."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _has_rival(cost: NDArray[np.float64], chosen: Sequence[_Pair]) -> bool:
+    """Whether other pairs may cost as little: each of those chosen is forbidden in turn."""
+    least = sum(cost[pair] for pair in chosen)
+    for pair in chosen if len(chosen) > 1 else ():
+        others = cost.copy()
+        others[pair] = least + 1
+        if sum(others[other] for other in _cheapest(others)) <= least:
+            return True
+    return False
 
 
 def attribution_counts(
@@ -132,15 +174,10 @@ def attribution_counts(
         language: of the normaliser.
     """
     said, heard = _words_with_speakers(reference, language), _words_with_speakers(hypothesis, language)
-    if not said or not heard:
-        return AttributionCounts.zero()
-    import jiwer
-
-    aligned = jiwer.process_words(" ".join(word for word, _ in said), " ".join(word for word, _ in heard))
     partners = dict(assignment)
     pairs = [
         (said[chunk.ref_start_idx + offset][1], heard[chunk.hyp_start_idx + offset][1])
-        for chunk in aligned.alignments[0]
+        for chunk in aligned([word for word, _ in said], [word for word, _ in heard])
         if chunk.type in {"equal", "substitute"}
         for offset in range(chunk.ref_end_idx - chunk.ref_start_idx)
     ]

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from evaluation.hypotheses import HypothesisUtterance, Spoken, in_order
 from evaluation.moments import BEGINNINGS, dates, times, years
-from evaluation.normalise import normalise
+from evaluation.normalise import normal_words
 from evaluation.quantities import numbers
 from evaluation.spoken import ZEROS, Atom, atoms, first_letters
 from evaluation.values import SYMBOLS, Reader, Reading, amounts, read
@@ -163,4 +163,4 @@ def tokens_of(text: str, language: str) -> list[str]:
 def _tokens(word: str, language: str) -> tuple[str, ...]:
     """Normalise one word, its parts alone, so that numbers do not run into their neighbours; "&" is said "and"."""
     parts = word.replace("&", " and ").replace("-", " ").split()
-    return tuple(token for part in parts for token in normalise(part, language).split())
+    return tuple(token for part in parts for token in normal_words(part, language))

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache, partial
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final
 
 from evaluation.hypotheses import HypothesisUtterance, TimedSpoken, in_order
-from evaluation.normalise import normalise, normalised_words
+from evaluation.normalise import normal_words, normalised_words
 from evaluation.reach import TimedWord, count_timed_errors
-from evaluation.speakers import SpeakerErrors, pair_speakers
+from evaluation.speakers import SpeakerErrors, fewest_errors, pair_speakers
 
 COLLAR_S: Final = 5.0
 """What meeteval recommends for hypotheses without word times."""
@@ -54,7 +54,12 @@ def timed_speaker_errors(
     heard: dict[str, list[TimedWord]] = {}
     for utterance in in_order(hypothesis):
         heard.setdefault(utterance.speaker, []).extend(map(_middle, _recognised(utterance, language)))
-    return pair_speakers(said, heard, partial(count_timed_errors, collar_s=collar_s))
+    return pair_speakers(said, heard, partial(count_timed_errors, collar_s=collar_s), _fewest_errors)
+
+
+def _fewest_errors(reference: Sequence[TimedWord], hypothesis: Sequence[TimedWord]) -> int:
+    """The errors if all words were within reach of each other."""
+    return fewest_errors([word.text for word in reference], [word.text for word in hypothesis])
 
 
 def _recognised(utterance: HypothesisUtterance, language: str | None) -> Iterator[TimedWord]:
@@ -66,7 +71,7 @@ def _recognised(utterance: HypothesisUtterance, language: str | None) -> Iterato
     more than twenty times as long: it normalises the utterance twice for every word.
     """
     words = normalised_words([utterance.text], language)
-    own = [(token, word) for word in utterance.words for token in _alone(word.text, language)]
+    own = [(token, word) for word in utterance.words for token in normal_words(word.text, language)]
     if not own:
         yield from _shared_out(words, utterance.start, utterance.end)
         return
@@ -84,12 +89,6 @@ def _recognised(utterance: HypothesisUtterance, language: str | None) -> Iterato
             begin = own[first - 1][1].end if first else utterance.start
             stop = own[first][1].start if first < len(own) else utterance.end
             yield from _shared_out(words[start:end], begin, max(begin, stop))
-
-
-@lru_cache(maxsize=1 << 16)
-def _alone(text: str, language: str | None) -> tuple[str, ...]:
-    """One word, normalised."""
-    return tuple(normalise(text, language).split())
 
 
 def _shared_out(words: Sequence[str], start: float, end: float) -> list[TimedWord]:

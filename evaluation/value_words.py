@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from evaluation.normalise import normalise
+from evaluation.normalise import normal_words
 
 _ORDINAL: Final = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _SAME: Final = {"one": "1", "first": "1", "second": "2", "third": "3"}
@@ -48,13 +49,14 @@ def value_words(texts: Iterable[str], language: str = "en") -> list[str]:
 
 
 def _words(text: str, language: str, *, english: bool) -> Iterator[str]:
-    words = [part for word in normalise(text, language).split() for part in (_plain(word) if english else [word])]
+    words = [part for word in normal_words(text, language) for part in (_plain(word) if english else [word])]
     for kind, run in groupby(enumerate(words), key=lambda one: _kind(words, one[0], english=english)):
         found = [word for _, word in run]
         yield from ["".join(found)] if kind else found
 
 
-def _plain(word: str) -> list[str]:
+@lru_cache(maxsize=65_536)
+def _plain(word: str) -> Sequence[str]:
     """A word without what makes an ordinal of it, and an identifier as letters and digits apart."""
     if found := _ORDINAL.fullmatch(word):
         return [found[1]]

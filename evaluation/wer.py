@@ -6,12 +6,14 @@ Where people talk at the same time that order is arbitrary and WER counts it as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from evaluation.hypotheses import Spoken, in_order
 from evaluation.normalise import normalised_words
 from evaluation.rates import ErrorCounts
 from evaluation.value_words import value_words
+from evaluation.word_alignment import aligned
 
 
 def word_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], language: str = "en") -> ErrorCounts:
@@ -79,30 +81,25 @@ def character_errors(reference: Iterable[Spoken], hypothesis: Iterable[Spoken], 
     heard = " ".join(normalised_words((utterance.text for utterance in in_order(hypothesis)), language))
     if not said or not heard:
         return ErrorCounts(len(said), deletions=len(said), insertions=len(heard))
-    import jiwer
+    from rapidfuzz.distance import Levenshtein
 
-    aligned = jiwer.process_characters(said, heard)
-    return ErrorCounts(len(said), aligned.substitutions, aligned.deletions, aligned.insertions)
+    characters: Counter[str] = Counter()
+    for edit in Levenshtein.opcodes(said, heard):
+        characters[edit.tag] += max(edit.src_end - edit.src_start, edit.dest_end - edit.dest_start)
+    return ErrorCounts(len(said), characters["replace"], characters["delete"], characters["insert"])
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
     """Align words and count.
-
-    Of several alignments with the fewest errors jiwer's is taken: the number of errors is certain, their split into
-    kinds may differ from that of other tools.
 
     Args:
         reference: normalised words, none empty or with white space in it.
         hypothesis: the same.
 
     Returns:
-        The counts. Empty sides are counted here: jiwer returns the number of words as the rate of an empty reference.
+        The counts of `evaluation.word_alignment`.
     """
-    if not reference:
-        return ErrorCounts(0, insertions=len(hypothesis))
-    if not hypothesis:
-        return ErrorCounts(len(reference), deletions=len(reference))
-    import jiwer
-
-    aligned = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
-    return ErrorCounts(len(reference), aligned.substitutions, aligned.deletions, aligned.insertions)
+    words: Counter[str] = Counter()
+    for chunk in aligned(reference, hypothesis):
+        words[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+    return ErrorCounts(len(reference), words["substitute"], words["delete"], words["insert"])

@@ -19,8 +19,8 @@ PLAIN_WORDS = st.lists(st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1
 # What reaches beyond its word, or nearly does; number words and contractions are added from upstream itself.
 REACHING = (
     "5 5. 5, 1 12 0 $5 5% % $ 1,000 3.5 .5 5.5.5 4471-9025 3:30 $1.50 x5 5x 5th st nd rd th s been gone gotta half a"
-    " and ( (x y) [noise] <b> 's 'tis dogs' it's he'd o'hara one's um's .um. uh-huh hmm, mr. St. p.m. A.B. ... .. .."
-    " \u2026 \u2013 \u00bd \uff04 it\u2019s \u00e9 _ & x_y hello. you? ok, Colour ha.lf '"
+    " and ( (x y) [noise] <b> 's 'tis dogs' it's he'd o'hara one's um's .um. uh-huh hmm, mr. St. p.m. A.B. ... .. _"
+    " \u2026 \u2013 \u00bd \uff04 it\u2019s \u00e9 & x_y hello. you? ok, Colour ha.lf '"
 ).split()
 SPACES = st.sampled_from([" ", " ", " ", " ", "", "  ", "\t", " '", "."])
 PLAIN = ["it", "they", "hello", "colour", "account", "because"]
