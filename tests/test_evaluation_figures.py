@@ -222,6 +222,20 @@ def test_strata_are_drawn_within_themselves() -> None:
     assert alone is not None
 
 
+@pytest.mark.parametrize("strata", [(), ("a",) * 20 + ("b",) * 10])
+def test_counts_that_do_not_matter_change_nothing(strata: tuple[str, ...]) -> None:
+    """Those of a histogram are summed in another way than a few counts: interval and p-value are the same."""
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 9, (30, 2)).astype(float), rng.integers(0, 9, (30, 2)).astype(float)
+
+    def share(total: Counts) -> Counts:
+        return np.asarray(total[..., 0] / (total[..., 0] + total[..., 1]))
+
+    wide = [np.concatenate([counts, rng.integers(0, 9, (30, 100))], axis=1) for counts in (first, second)]
+    assert interval(first, share, strata) == interval(wide[0], share, strata)
+    assert difference(first, second, share, strata) == difference(wide[0], wide[1], share, strata)
+
+
 def test_too_few_calls_have_no_interval() -> None:
     """Two calls say nothing of a third; what is undefined has no bounds."""
     assert None is interval(rates([(1, 10)] * (FEWEST_CALLS - 1)), ratio)
