@@ -9,11 +9,12 @@
     hypotheses   utterances from records, rows or STM → `HypothesisUtterance`
     normalise    the pinned text normaliser, named in every report
     rates        frozen counts that are added and never averaged
+    word_alignment  which words stand against which, for all that count or show them
     wer          word errors of a call
     speakers     cpWER: word errors that also count a wrong speaker
     reach        word errors where words stand for each other only at about the same time
     timed        tcpWER: cpWER with this limit
-    orc          ORC-WER: word errors that forgive a wrong speaker
+    orc          ORC-WER: word errors that forgive a wrong speaker (orc_bounds says where they need not be looked for)
     diarization  DER, and the number of speakers
     spoken       number words and spelled-out digits and letters
     values       amounts, and what a value is

@@ -142,7 +142,7 @@ def score_call(
         terms: names that the set knows, by class (`evaluation.spurious.known_terms`): heard where nobody said them,
             they are spurious.
         classes: of the entities of the set; others are not held against the hypothesis.
-        streams: whether ORC-WER is computed, which takes a second for a call of five minutes.
+        streams: whether ORC-WER is computed, which takes about as long as all other measures together.
 
     Returns:
         All counts of the call.

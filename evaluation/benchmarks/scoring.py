@@ -1,10 +1,11 @@
-"""How long scoring takes: transcripts of made-up calls against references, by hours of audio.
+r"""How long scoring takes: transcripts of made-up calls against references, by hours of audio.
 
 Calls of five minutes and two speakers, 150 words a minute, of which one in ten is changed, lost or added; with word
 times and probabilities, and entities. Nothing is recorded or recognised: only the scoring is timed, with all measures
-but ORC-WER, then the figures with their intervals and slices.
+and with all but ORC-WER, then the figures with their intervals and slices. All calls are in memory, some 0.2 MB each.
 
-    python -m evaluation.benchmarks.scoring --hours 10 --hours 100 --write evaluation/benchmarks/scoring.md
+    python -m evaluation.benchmarks.scoring --hours 10 --hours 100 --hours 1000 --orc-hours 10 \
+        --write evaluation/benchmarks/scoring.md
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from evaluation.references import Reference
 from evaluation.report import Report
 from evaluation.score import score_set
 from evaluation.slices import CallFacts
-from tasks.devices import usable_cores
+from tasks.devices import LIBRARIES, usable_cores
 from tasks.records import Word
 
 CALL_S: Final = 300.0
@@ -46,9 +47,13 @@ DIGITS: Final = ["zero", "one", "two", "three", "four", "five", "six", "seven", 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the scoring of so many hours took, in seconds, and the memory of the process at its highest, in MB."""
+    """What the scoring of so many hours took, in seconds, and the memory of the process at its highest, in MB.
+
+    `streams` says whether ORC-WER was among the measures.
+    """
 
     hours: float
+    streams: bool
     calls: int
     words: int
     score_s: float
@@ -56,8 +61,8 @@ class Timing:
     peak_mb: float
 
 
-def measure(hours: float) -> Timing:
-    """Score so many hours of made-up calls."""
+def measure(hours: float, *, streams: bool = False) -> Timing:
+    """Score so many hours of made-up calls, with ORC-WER or without."""
     rng = np.random.default_rng(1)
     calls = max(1, round(3600 * hours / CALL_S))
     made = [make_call(f"call-{at:06}", rng) for at in range(calls)]
@@ -66,13 +71,14 @@ def measure(hours: float) -> Timing:
         {reference.call_id: reference for reference, _ in made},
         {reference.call_id: spoken for reference, spoken in made},
         facts={reference.call_id: facts_of(at) for at, (reference, _) in enumerate(made)},
+        streams=streams,
         processes=usable_cores(),
     )
     scored = time.perf_counter()
     Report("made-up calls", score).with_figures()
     ended = time.perf_counter()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Timing(hours, calls, score.words.reference_words, scored - began, ended - scored, peak_mb)
+    return Timing(hours, streams, calls, score.words.reference_words, scored - began, ended - scored, peak_mb)
 
 
 def make_call(call_id: str, rng: np.random.Generator) -> tuple[Reference, tuple[HypothesisUtterance, ...]]:
@@ -106,13 +112,16 @@ def facts_of(at: int) -> CallFacts:
 
 def markdown(timings: Sequence[Timing]) -> Iterator[str]:
     """The lines of the table."""
-    yield "| hours | calls | words | scoring s | figures, intervals, slices s | seconds per hour | peak MB |"
-    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield (
+        "| hours | ORC-WER | calls | words | scoring s | calls per s | figures, intervals, slices s | times real time "
+        "| peak MB |"
+    )
+    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for one in timings:
-        each = (one.score_s + one.figures_s) / one.hours
+        ratio = 3600 * one.hours / (one.score_s + one.figures_s)
         yield (
-            f"| {one.hours:g} | {one.calls:,} | {one.words:,} | {one.score_s:.1f} | {one.figures_s:.1f} | {each:.2f} "
-            f"| {one.peak_mb:,.0f} |"
+            f"| {one.hours:,g} | {'yes' if one.streams else 'no'} | {one.calls:,} | {one.words:,} | {one.score_s:.1f} "
+            f"| {one.calls / one.score_s:.1f} | {one.figures_s:.1f} | {ratio:,.0f} | {one.peak_mb:,.0f} |"
         )
 
 
@@ -120,13 +129,19 @@ def main(
     hours: Annotated[
         list[float] | None, typer.Option(help="Hours of audio; may be given several times. 1 and 10 when left out.")
     ] = None,
+    orc_hours: Annotated[
+        list[float] | None, typer.Option(help="Hours of audio to score with ORC-WER, too. None when left out.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
 ) -> None:
     """Time the scoring of made-up calls."""
     timings = [measure(one) for one in sorted(hours or (1.0, 10.0))]
+    timings += [measure(one, streams=True) for one in sorted(orc_hours or ())]
+    cores, cpu = usable_cores(), LIBRARIES.name("cpu", 0)
     note = (
-        f"{datetime.now(UTC):%Y-%m-%d}; {usable_cores()} processes on as many cores of a shared machine, Python "
-        f"{platform.python_version()}."
+        f"{datetime.now(UTC):%Y-%m-%d}; calls of {CALL_S / 60:g} minutes; {cores} processes on as many cores of a "
+        f"shared machine ({cpu}), Python {platform.python_version()}. Times real time: seconds of audio by wall seconds "
+        "of scoring and figures. The peak is that of the first process, and of all rows before."
     )
     publish(markdown(timings), note, write)
 
