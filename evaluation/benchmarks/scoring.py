@@ -140,8 +140,8 @@ def main(
     cores, cpu = usable_cores(), LIBRARIES.name("cpu", 0)
     note = (
         f"{datetime.now(UTC):%Y-%m-%d}; calls of {CALL_S / 60:g} minutes; {cores} processes on as many cores of a "
-        f"shared machine ({cpu}), Python {platform.python_version()}. Times real time: seconds of audio by wall seconds "
-        "of scoring and figures. The peak is that of the first process, and of all rows before."
+        f"shared machine ({cpu}), Python {platform.python_version()}. Times real time: seconds of audio by wall "
+        "seconds of scoring and figures. The peak is that of the first process, and of all rows before."
     )
     publish(markdown(timings), note, write)
 
