@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evaluation.hypotheses import HypothesisUtterance
 from evaluation.rates import AttributionCounts, EntityCounts, ErrorCounts
 from evaluation.references import StmLine, parse_stm
-from evaluation.speakers import SpeakerErrors, attribution_counts, best_assignment, speaker_errors
+from evaluation.speakers import SpeakerErrors, attribution_counts, best_assignment, pair_speakers, speaker_errors
 from evaluation.wer import count_errors, word_errors
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=8)
@@ -186,6 +186,16 @@ def test_cpwer_is_the_least_of_all_assignments(
         for order in itertools.permutations(others)
     )
     assert least == found.counts.errors == errors_of(found.assignment, reference, hypothesis)
+
+
+@given(BY_SPEAKER, BY_SPEAKER, st.integers(0, 3))
+def test_speakers_are_paired_alike_however_little_is_known_before(
+    reference: Mapping[str, list[str]], hypothesis: Mapping[str, list[str]], less: int
+) -> None:
+    """With bounds that are looser, and among equal pairings, the same pairs are found: those of all counts."""
+    expected = pair_speakers(reference, hypothesis, count_errors, lambda *pair: count_errors(*pair).errors)
+    for bound in (lambda *_: 0, lambda *pair: max(0, count_errors(*pair).errors - less)):
+        assert expected == pair_speakers(reference, hypothesis, count_errors, bound)
 
 
 @given(BY_SPEAKER, BY_SPEAKER, st.permutations(["p", "q", "r", "s"]))
