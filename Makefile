@@ -5,9 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
-# Test files that run at a time, each in one process: many wait for servers or for children that are to die, so that
-# three keep two cores busy. One takes up to 2 GB.
-WORKERS ?= 3
+# Test files that run at a time, each in one process: many wait for servers or for children that are to die.
+WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # checkov pins many packages to older versions than ours.
 CHECKOV := .venv-checkov

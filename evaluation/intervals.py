@@ -34,8 +34,6 @@ SEED: Final = 20_261_001
 """Fixed, so that the same scores give the same interval."""
 # Indices that are drawn at a time: 4 MB, which stays in the processor's cache.
 _AT_A_TIME: Final = 500_000
-# Of a call: sums of so many are taken number by number.
-_FEW_COUNTS: Final = 8
 
 Counts = NDArray[np.float64]
 """Of shape [call, count]."""
@@ -141,11 +139,8 @@ def _by_stratum(strata: Sequence[str | None], calls: int) -> list[NDArray[np.int
 def _drawn_sum(counts: Counts, indices: NDArray[np.int_]) -> Counts:
     """Sum the counts of calls that were drawn, of shape [..., count], from indices of shape [..., draw].
 
-    Wide counts, such as histograms, are not laid out call by call: how often each call was drawn says as much.
+    By how often each call was drawn: laid out call by call, the counts of a histogram would fill the memory.
     """
-    if counts.shape[1] <= _FEW_COUNTS:
-        total: Counts = counts[indices].sum(axis=-2)
-        return total
     calls, rows = len(counts), indices.reshape(-1, indices.shape[-1])
     places = rows + calls * np.arange(len(rows))[:, None]
     times = np.bincount(places.ravel(), minlength=calls * len(rows)).reshape(*indices.shape[:-1], calls)

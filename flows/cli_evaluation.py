@@ -11,6 +11,7 @@ from flows.cli_common import ConfigOption, TranscriptsOption, console
 from flows.cli_reports import write_html, write_json, write_parquet
 from flows.cli_set import on_terminal
 from flows.evaluating import ToScore, scored
+from flows.progress import watcher
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -95,8 +96,9 @@ def evaluate(  # noqa: PLR0913  # typer makes options of arguments
     asked.check(settings)
     with on_terminal():
         report, known = scored(asked, settings)
-    if html_file or parquet_folder:
-        report = report.with_figures()
+        if html_file or parquet_folder:
+            watcher().stage("computing figures and their intervals")
+            report = report.with_figures()
     _show(report)
     if json_file is not None:
         write_json(report, json_file)

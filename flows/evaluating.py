@@ -115,8 +115,12 @@ def scored(asked: ToScore, settings: Settings) -> tuple[Report, EvaluationSet | 
     if asked.evaluation_set is not None:
         known = opened_set(asked.evaluation_set, settings)
         if asked.of_data_set:
+            watcher().stage("reading the data set, and scoring")
             return score_dataset_by_set(known, _data_set(settings), asked.month), known
-        return score_evaluation_set(known, transcribed(known, settings)), known
+        transcripts = transcribed(known, settings)
+        watcher().stage("scoring")
+        return score_evaluation_set(known, transcripts), known
+    watcher().stage("reading and scoring")
     references = _folder(asked.references or "", settings)
     if asked.hypotheses is not None:
         return score_files(references, _folder(asked.hypotheses, settings), asked.language), None

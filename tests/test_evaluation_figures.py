@@ -224,7 +224,7 @@ def test_strata_are_drawn_within_themselves() -> None:
 
 @pytest.mark.parametrize("strata", [(), ("a",) * 20 + ("b",) * 10])
 def test_counts_that_do_not_matter_change_nothing(strata: tuple[str, ...]) -> None:
-    """Those of a histogram are summed in another way than a few counts: interval and p-value are the same."""
+    """Interval and p-value are the same, however many counts of a call are drawn along."""
     rng = np.random.default_rng(1)
     first, second = rng.integers(0, 9, (30, 2)).astype(float), rng.integers(0, 9, (30, 2)).astype(float)
 
