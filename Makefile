@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
+INSTALLER_LOCK := requirements-uv.lock
 # Test files that run at a time, each in one process: many wait for servers or for children that are to die.
 WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -14,13 +15,6 @@ CHECKOV_LOCK := requirements-checkov.lock
 UV_LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 UV_COMPILE := $(UV_LOCK) pyproject.toml
-
-# pip without its chatter: on a terminal, one line that says what it is at; when it fails, the end of its log.
-define pip_install
-tty=; test -t 1 && tty=1; set -o pipefail; $(BIN)/python -m pip install --no-compile --disable-pip-version-check --progress-bar off $(1) 2>$(VENV)/pip.log \
-	| awk -v tty="$$tty" '{ if (tty) { printf "\r\033[K  %.100s", $$0; fflush() } } END { if (tty) printf "\r\033[K" }' \
-	|| { grep -v '^WARNING' $(VENV)/pip.log | tail -n 20; exit 1; }
-endef
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults test-all lint format lock install install-dev models docs work-pools checkov clean
@@ -63,6 +57,7 @@ format: install-dev ## Put the code into shape
 lock: install-dev ## Resolve the dependencies anew into the hash-pinned locks
 	@$(BIN)/$(UV_COMPILE) --extra demo --extra kubernetes -o $(LOCK)
 	@$(BIN)/$(UV_COMPILE) --constraints $(LOCK) --extra dev -o $(DEV_LOCK)
+	@$(BIN)/$(UV_LOCK) --constraints $(DEV_LOCK) --group pyproject.toml:installer -o $(INSTALLER_LOCK)
 	@$(BIN)/$(UV_LOCK) --group pyproject.toml:checkov -o $(CHECKOV_LOCK)
 
 docs: install-dev ## Write the generated tables of the documentation anew
@@ -85,17 +80,17 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies (8 GB: torch brings CUDA; a few minutes)"
-	@$(call pip_install,--require-hashes -r $(LOCK))
-	@$(call pip_install,--no-deps --no-build-isolation -e .)
+	@$(BIN)/python .make/install.py $(LOCK)
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(DEV_LOCK) $(VENV)/.installed
 	@echo "installing the development tools"
-	@$(call pip_install,--require-hashes -r $(DEV_LOCK))
+	@$(BIN)/python .make/install.py $(DEV_LOCK)
 	@touch $@
 
 $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(BIN)/python
 	@echo "installing checkov into $(CHECKOV)"
 	@$(BIN)/python -m venv $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install --no-compile --quiet --disable-pip-version-check --require-hashes -r $(CHECKOV_LOCK)
+	@$(CHECKOV)/bin/python .make/install.py $(CHECKOV_LOCK)
 	@touch $@

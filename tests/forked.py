@@ -16,8 +16,13 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
+import forked_command
+
 # What children run, and what that imports on its way; a fork server takes its list once, so all are on it.
-PRELOADED = ["job_worker", "month_worker", "av", "boto3", "faster_whisper", "pyarrow.dataset", "pyloudnorm", "soxr"]
+PRELOADED = [
+    *("job_worker", "month_worker", "forked_command"),
+    *("av", "boto3", "faster_whisper", "pyarrow.dataset", "pyloudnorm", "soxr"),
+]
 
 
 class _Descriptor:
@@ -35,29 +40,30 @@ def _arrived(passed: Any) -> _Descriptor:  # noqa: ANN401  # multiprocessing doe
     return _Descriptor(passed.detach())
 
 
-class ForkedProcess:
-    """A function that runs in a process of its own, as `subprocess.Popen` runs a program.
-
-    stdin and stdout are pipes. Nobody reads stdout while it works, so that it may say a few lines (64 KiB) and no more.
+class _Forked:
+    """A process that was forked.
 
     Args:
         target: a function of a module on `PRELOADED`.
         arguments: what it is called with.
+        environment: its variables.
+        folder: where it works.
+        streams: its stdin, stdout and stderr.
     """
 
-    def __init__(self, target: Callable[..., object], *arguments: object) -> None:
-        their_stdin, stdin = os.pipe()
-        stdout, their_stdout = os.pipe()
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed by `communicate`
-        self.stdin = os.fdopen(stdin, "w", encoding="utf-8")
-        self.stdout = os.fdopen(stdout, encoding="utf-8")
-        streams = [_Descriptor(number) for number in (their_stdin, their_stdout, self._errors.fileno())]
+    def __init__(
+        self,
+        target: Callable[..., object],
+        arguments: Sequence[object],
+        environment: Mapping[str, str],
+        folder: Path,
+        streams: Sequence[int],
+    ) -> None:
+        passed = [_Descriptor(number) for number in streams]
         self._process: ForkServerProcess = _server().Process(
-            target=_run, args=(target, arguments, dict(os.environ), Path.cwd(), streams)
+            target=_run, args=(target, arguments, dict(environment), folder, passed)
         )
         self._process.start()
-        os.close(their_stdin)
-        os.close(their_stdout)
 
     @property
     def pid(self) -> int:
@@ -74,6 +80,27 @@ class ForkedProcess:
         """End it, whatever it does."""
         self._process.kill()
 
+
+class ForkedProcess(_Forked):
+    """A function that runs in a process of its own, as `subprocess.Popen` runs a program.
+
+    stdin and stdout are pipes. Nobody reads stdout while it works, so that it may say a few lines (64 KiB) and no more.
+
+    Args:
+        target: a function of a module on `PRELOADED`.
+        arguments: what it is called with.
+    """
+
+    def __init__(self, target: Callable[..., object], *arguments: object) -> None:
+        their_stdin, stdin = os.pipe()
+        stdout, their_stdout = os.pipe()
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed by `communicate`
+        self.stdin = os.fdopen(stdin, "w", encoding="utf-8")
+        self.stdout = os.fdopen(stdout, encoding="utf-8")
+        super().__init__(target, arguments, os.environ, Path.cwd(), (their_stdin, their_stdout, self._errors.fileno()))
+        os.close(their_stdin)
+        os.close(their_stdout)
+
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Wait for its end; what it said, and its errors. One that is not there in time is killed."""
         self.stdin.close()
@@ -84,6 +111,45 @@ class ForkedProcess:
         self._errors.seek(0)
         with self.stdout, self._errors:
             return self.stdout.read(), self._errors.read()
+
+
+class ForkedCommand(_Forked):
+    """The `callscribe` command, without the seconds that its imports take.
+
+    Args:
+        arguments: those of the command.
+        environment: its variables, all of them.
+        folder: where it works.
+        out: the file to which it appends what it writes.
+        errors: the same for stderr; None: `out`.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        out: Path,
+        errors: Path | None = None,
+    ) -> None:
+        with Path(os.devnull).open() as nothing, out.open("ab") as said, (errors or out).open("ab") as warned:
+            streams = (nothing.fileno(), said.fileno(), warned.fileno())
+            super().__init__(forked_command.run, [list(arguments)], environment, folder, streams)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; its exit code, below zero where a signal ended it.
+
+        Raises:
+            TimeoutError: it has not come.
+        """
+        self._process.join(timeout_s)
+        if self.returncode is None:
+            raise TimeoutError(f"process {self.pid} works on after {timeout_s:.0f} s")
+        return self.returncode
 
 
 def _run(

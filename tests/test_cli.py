@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from builders import failure, outcome, provenance, transcript, utterance
 from conftest import BUCKET
+from forked import ForkedCommand
 
 from flows.cli import main
 from flows.s3_server import LocalS3Server
@@ -45,12 +47,20 @@ def environment(**more: str) -> dict[str, str]:
     return plain | {"CALLSCRIBE_STORAGE__MAX_ATTEMPTS": "1", "COLUMNS": "140"} | more
 
 
-def callscribe(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Said:
+def installed(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Said:
     """Run the installed command to its end."""
     command = [str(COMMAND), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment(**more), timeout=120,
                           check=False)  # fmt: skip
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def callscribe(*arguments: str | Path, cwd: Path | None = None, **more: str) -> Said:
+    """The same in a process that has imported the command already."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        code = ForkedCommand([*map(str, arguments)], environment(**more), cwd or Path.cwd(), out, err).wait(120)
+        return Said(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
 def assert_one_sentence(said: Said, code: int, *parts: str) -> None:
@@ -155,7 +165,7 @@ def test_help_is_quick() -> None:
 
 def test_no_arguments() -> None:
     """Without a command, the help is shown, and the exit code says that nothing was done."""
-    said = callscribe()
+    said = installed()
     assert (2, "") == (said.code, said.err)
     assert "Usage: callscribe" in said.out
 
@@ -186,8 +196,8 @@ def test_wrong_usage(in_process: Runner, arguments: list[str], part: str) -> Non
 
 def test_wrong_usage_of_the_installed_command(tmp_path: Path) -> None:
     """The same from the console script."""
-    assert_one_sentence(callscribe("nonsense", cwd=tmp_path), 2, "'nonsense'")
-    assert_one_sentence(callscribe("run", "--month", "2026-13", cwd=tmp_path), 2, "must be YYYY-MM")
+    assert_one_sentence(installed("nonsense", cwd=tmp_path), 2, "'nonsense'")
+    assert_one_sentence(installed("run", "--month", "2026-13", cwd=tmp_path), 2, "must be YYYY-MM")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +220,7 @@ def test_wrong_settings(
 def test_wrong_settings_file(tmp_path: Path) -> None:
     """The settings file of the working folder is read, and named where it is wrong."""
     (tmp_path / "callscribe.toml").write_text("[run]\njob_hours = -1\n")
-    assert_one_sentence(callscribe("models", "list", cwd=tmp_path), 2, "run.job_hours", "callscribe.toml")
+    assert_one_sentence(installed("models", "list", cwd=tmp_path), 2, "run.job_hours", "callscribe.toml")
 
 
 def test_missing_bucket(s3_server: LocalS3Server) -> None:
@@ -271,7 +281,7 @@ def test_check_tells_the_first_wrong_thing_by_its_code(tmp_path: Path) -> None:
 
 def test_query(data_set: str) -> None:
     """A query is answered as a table."""
-    said = callscribe("query", "SELECT call_id, error_code FROM calls ORDER BY 1", "--transcripts", data_set)
+    said = installed("query", "SELECT call_id, error_code FROM calls ORDER BY 1", "--transcripts", data_set)
     assert (0, "") == (said.code, said.err)
     assert ["│ bad     │ too_long   │", "│ good    │            │"] == [
         line for line in said.out.splitlines() if line.startswith("│")

@@ -9,8 +9,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from cluster.prefect_server import PrefectServer
 from cluster.stack import PrefectStack
 from cluster.templates import small_template, with_defaults
 from conftest import BUCKET
+from forked import ForkedCommand
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from small_month import CALLS, MONTH, Content, SmallMonth, content, fill
 from stand_ins import BUNDLE, build_bundle
@@ -43,7 +42,6 @@ TESTS = Path(__file__).parent
 POOL, PLAIN_POOL = "callscribe-gpu", "callscribe-control"
 NODES = ("gpu-a", "gpu-b")
 OF_WORKERS = {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"}
-CALLSCRIBE = [sys.executable, "-c", "from flows.cli import main; main()"]
 # Estimated hours of a job: two calls each, and all of them in one.
 SMALL_JOBS, ONE_JOB = "0.0012", "1"
 
@@ -76,15 +74,14 @@ class ClusterMonth:
         self.month = month
         self._log = place.signs.parent / f"{month.transcripts.rpartition('/')[2]}.log"
 
-    def start(self, job_hours: str = ONE_JOB, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, job_hours: str = ONE_JOB, **settings: str) -> ForkedCommand:
         """Start `callscribe run` over the month. Settings are named as in the environment: `RUN__SLOTS`."""
         given = {f"CALLSCRIBE_{name}": value for name, value in settings.items()}
         environment = self.place.environment | {"CALLSCRIBE_RUN__JOB_HOURS": job_hours} | given
-        command = [*CALLSCRIBE, "run", "--month", MONTH, "--transcripts", self.month.transcripts]
-        with self._log.open("ab") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        arguments = ["run", "--month", MONTH, "--transcripts", self.month.transcripts]
+        return ForkedCommand(arguments, environment, ROOT, self._log)
 
-    def finish(self, parent: subprocess.Popen[bytes], code: int = 3) -> None:
+    def finish(self, parent: ForkedCommand, code: int = 3) -> None:
         """Wait for the end of a run; 3 says that some calls failed, as two of them must."""
         assert code == parent.wait(600), self.said
 

@@ -11,7 +11,7 @@ from .ports import end_process, start_bound
 from .prefect_server import FINAL, PrefectServer, program
 
 # The worker polls every 10 s, and looks 10 s ahead, unless told otherwise: that is a test's time, not its matter.
-_HASTY = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "2"}
+_HASTY = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "2"}
 
 
 class PrefectStack:
