@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from cluster.fixtures import prefect_server, prefect_server_on_postgres
+from cluster.fixtures import prefect_here, prefect_server, prefect_server_on_postgres
 
 from flows.s3_server import LocalS3Server, find_weed
 from tasks.errors import BundleError
@@ -13,14 +13,18 @@ from tasks.settings import load_settings, prepare_environment
 
 BUCKET = "callscribe-tests"
 
-__all__ = ["BUCKET", "prefect_server", "prefect_server_on_postgres"]
-
+__all__ = ["BUCKET", "prefect_here", "prefect_server", "prefect_server_on_postgres"]
 
 # The files that take longest, as they are to be begun: one that is begun last is waited for by all processes.
 BEGUN_FIRST = (
     "test_cluster_runs.py",
     "test_cluster_demo.py",
+    "test_cluster_prefect.py",
+    "test_cluster_postgres.py",
     "test_archive_run.py",
+    "test_served_jobs.py",
+    "test_killed_for_real.py",
+    "test_evaluate_flow.py",
     "test_cli.py",
     "test_demo.py",
     "test_device_months.py",
@@ -30,15 +34,23 @@ BEGUN_FIRST = (
     "test_dataset.py",
     "test_erase.py",
     "test_recognize.py",
-    "test_killed_for_real.py",
     "test_killed_runs.py",
 )
+# Files that one process does, as they share a Prefect server; every other file is on its own.
+TOGETHER = {
+    "a cluster": BEGUN_FIRST[:4],
+    "Prefect": BEGUN_FIRST[4:8],
+}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order in which files are handed to processes (`SPREAD` in the Makefile)."""
+    """Put the tests into the order and groups in which they are handed to processes (`SPREAD` in the Makefile)."""
     places = {name: place for place, name in enumerate(BEGUN_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    groups = {name: group for group, names in TOGETHER.items() for name in names}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path.name, item.path.name)))
 
 
 @pytest.fixture(scope="session", autouse=True)

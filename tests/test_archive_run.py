@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from cluster.prefect_server import PrefectServer
 from conftest import BUCKET
 from stand_ins import CURSED_S, SPOKEN, StandInRecognizer, build_bundle, stand_in_models, tone, wav
 
@@ -194,18 +195,6 @@ def _tell(world: World) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Prefect's own server with a database of its own, for the whole module; yields the database file."""
-    from prefect.settings import PREFECT_HOME, get_current_settings, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(240):
-        url = get_current_settings().server.database.connection_url
-        assert url is not None
-        yield Path(url.get_secret_value().partition("///")[2])
-
-
-@pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
     """Stand-in models in a real bundle, in the place of those that a job would load."""
     folder = tmp_path_factory.mktemp("models")
@@ -221,10 +210,9 @@ def story(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     stand_ins: Models,
-    prefect_database: Path,
+    prefect_here: PrefectServer,  # noqa: ARG001  # before the flows begin
 ) -> Iterator[World]:
     """The story, told once for each kind of store."""
-    assert prefect_database.is_file()
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("story").as_uri()
         if request.param == "s3":
@@ -241,9 +229,8 @@ def story(
 
 
 @pytest.fixture
-def world(tmp_path: Path, stand_ins: Models, prefect_database: Path) -> World:
+def world(tmp_path: Path, stand_ins: Models, prefect_here: PrefectServer) -> World:  # noqa: ARG001  # as above
     """An empty world in a folder."""
-    assert prefect_database.is_file()
     for name in ("archive", "transcripts"):
         (tmp_path / name).mkdir()
     archive, transcripts = (open_storage((tmp_path / name).as_uri()) for name in ("archive", "transcripts"))
@@ -436,7 +423,7 @@ def test_all_of_it_stands_as_it_was_certified(story: World) -> None:
     assert (len(story.runs), len(story.runs["changed"].rows)) == (result.certificates, result.calls)
 
 
-def test_nothing_spoken_reaches_prefect(story: World, prefect_database: Path) -> None:
+def test_nothing_spoken_reaches_prefect(story: World, prefect_here: PrefectServer) -> None:
     """No word and no attribute value is in Prefect's database: not in parameters, logs, artifacts or results."""
     told = [f"run {run.summary.run_id}: {run.planned} calls in {run.summary.jobs} jobs" for run in story.runs.values()]
     deadline = time.monotonic() + 20
@@ -444,7 +431,7 @@ def test_nothing_spoken_reaches_prefect(story: World, prefect_database: Path) ->
     # Prefect sends its log now and then: once the last line is there, everything before it is.
     while not all(line.encode() in stored for line in told) and time.monotonic() < deadline:
         time.sleep(0.2)
-        stored = b"".join(path.read_bytes() for path in prefect_database.parent.iterdir() if path.is_file())
+        stored = b"".join(path.read_bytes() for path in prefect_here.home.iterdir() if path.is_file())
     assert [] == [line for line in told if line.encode() not in stored]
     assert story.transcripts.uri.encode() in stored
     assert SPOKEN.encode() not in stored
@@ -706,17 +693,16 @@ def test_a_job_with_other_models(world: World, monkeypatch: pytest.MonkeyPatch) 
         transcribe_job(world.transcripts.uri, run.summary.run_id, 1, world.overrides())
 
 
-@pytest.mark.usefixtures("prefect_database")
-def test_a_run_that_cannot_begin_on_the_command_line(tmp_path: Path, s3_server: LocalS3Server) -> None:
+def test_a_run_that_cannot_begin_on_the_command_line(
+    tmp_path: Path, s3_server: LocalS3Server, prefect_server: PrefectServer
+) -> None:
     """Whatever Prefect logs, people read one sentence; and the run follows the settings file that it was given."""
-    from prefect.settings import get_current_settings
-
     config = tmp_path / "mine.toml"
     config.write_text(f'[models]\nfolder = "{tmp_path / "none"}"\nbundle = "from-the-file"\n')
     place = f"s3://{BUCKET}/{secrets.token_hex(8)}"
     arguments = ("--month", MONTH, "--archive", place, "--transcripts", place, "--config", str(config))
     environment = os.environ | s3_server.environment()
-    environment |= {"PREFECT_API_URL": str(get_current_settings().api.url), "PREFECT_HOME": str(tmp_path)}
+    environment |= {"PREFECT_API_URL": prefect_server.api_url, "PREFECT_HOME": str(tmp_path)}
     command = [str(Path(sys.executable).with_name("callscribe")), "run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert 5 == done.returncode, done.stderr

@@ -17,8 +17,8 @@ RUNS = 60
 def test_concurrent_writers(prefect_server_on_postgres: PrefectServer) -> None:
     """Many writers at a time are answered at the first try, where SQLite says that it is locked."""
     server = prefect_server_on_postgres
-    server.create_pool("gpu", small_template())
-    deployment = server.deploy("greet", "test", "pod_flows.py:greet", TESTS, "gpu")
+    server.create_pool("writers", small_template())
+    deployment = server.deploy("greet", "writers", "pod_flows.py:greet", TESTS, "writers")
 
     def create(number: int) -> int:
         body = {"tags": [f"number:{number}"]}
@@ -27,4 +27,4 @@ def test_concurrent_writers(prefect_server_on_postgres: PrefectServer) -> None:
     with ThreadPoolExecutor(WRITERS) as writers:
         statuses = list(writers.map(create, range(RUNS)))
     assert [201] * RUNS == statuses
-    assert len(server.runs(pool="gpu")) == RUNS
+    assert len(server.runs(pool="writers")) == RUNS

@@ -45,9 +45,9 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(prefect_server_on_postgres: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One worker for the module, on a cluster of two GPUs."""
-    folder = tmp_path_factory.mktemp("place")
+    prefect_server, folder = prefect_server_on_postgres, tmp_path_factory.mktemp("place")
     nodes = [Node("gpu-a", gpus=1), Node("gpu-b", gpus=1)]
     with (
         Cluster(folder / "cluster", nodes) as cluster,

@@ -5,13 +5,13 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from builders import call_ref, outcome, provenance, transcript, utterance
+from cluster.prefect_server import PrefectServer
 from conftest import BUCKET
 from made_up_sets import SPOKEN, keep, made_up_set, transcripts
 from stand_ins import BUNDLE, build_bundle
@@ -235,21 +235,9 @@ def test_what_is_wrong_with_a_set_names_no_call(known: EvaluationSet) -> None:
     assert "call-2" not in str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Prefect's own server, with a database of its own; yields the folder that it lies in."""
-    from prefect.settings import PREFECT_HOME, get_current_settings, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(240):
-        url = get_current_settings().server.database.connection_url
-        assert url is not None
-        yield Path(url.get_secret_value().partition("///")[2]).parent
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("known", ["file"], indirect=True)
-def test_prefect_links_to_the_report(known: EvaluationSet, prefect_database: Path, tmp_path: Path) -> None:
+def test_prefect_links_to_the_report(known: EvaluationSet, prefect_here: PrefectServer, tmp_path: Path) -> None:
     """A flow run leaves a table and a link to its page, read back from Prefect's API; no word and no call is there."""
     from prefect.client.orchestration import get_client
 
@@ -259,7 +247,7 @@ def test_prefect_links_to_the_report(known: EvaluationSet, prefect_database: Pat
     with pytest.raises(SettingsError):
         evaluate(known.storage.uri)
     with get_client(sync_client=True) as client:
-        found = {one.key: one for one in client.read_artifacts() if one.key}
+        found = {one.key: one for one in client.read_artifacts(limit=200) if (one.key or "").startswith("evaluate")}
     assert {"evaluate", "evaluate-report"} == found.keys()
     assert f"]({page})" in str(found["evaluate-report"].data)
     assert (tmp_path / "report.html").is_file()
@@ -267,7 +255,7 @@ def test_prefect_links_to_the_report(known: EvaluationSet, prefect_database: Pat
     assert "4" == rows["calls scored"]
     deadline, told = time.monotonic() + 20, b"bank: 4 cases: calls scored 4"
     # Prefect sends its log now and then: once that line is there, so is what was before it.
-    while told not in (stored := _all_of(prefect_database)) and time.monotonic() < deadline:
+    while told not in (stored := _all_of(prefect_here.home)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert told in stored
     assert not [one for one in (SPOKEN, "call-1") if one.encode() in stored]

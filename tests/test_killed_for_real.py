@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster.prefect_server import PrefectServer
 from small_month import MONTH, SmallMonth, assert_certified, content, without_prefect
 
 from flows.docs import ROOT
@@ -46,9 +47,13 @@ def _rounded(value: object) -> object:
 
 
 @contextlib.contextmanager
-def _running(month: SmallMonth, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(month: SmallMonth, folder: Path, api_url: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """`callscribe run` over a month; after the block it is killed, with all processes of its session."""
-    environment = os.environ | {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": api_url,
+        "PYTHONPATH": str(ROOT),
+    }
     for group, settings in month.overrides(**SETTINGS).items():
         for name, value in settings.items():
             if value is not None:
@@ -67,9 +72,9 @@ def _running(month: SmallMonth, folder: Path, *options: str) -> Iterator[subproc
             process.wait()
 
 
-def _run_and_kill(month: SmallMonth, folder: Path) -> None:
+def _run_and_kill(month: SmallMonth, folder: Path, api_url: str) -> None:
     """Start `callscribe run`, and kill it with all its processes, as a machine does that goes down."""
-    with _running(month, folder) as process:
+    with _running(month, folder, api_url) as process:
         while (
             len(list(Path(month.transcripts.removeprefix("file://")).glob("_runs/*/done/*.json"))) < KILLED_AFTER_JOBS
         ):
@@ -125,11 +130,13 @@ def undisturbed(archive: Path, models: Models, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.timeout(280)
-def test_a_real_run_that_is_killed(tmp_path: Path, archive: Path, models: Models, undisturbed: object) -> None:
+def test_a_real_run_that_is_killed(
+    tmp_path: Path, archive: Path, models: Models, undisturbed: object, prefect_server: PrefectServer
+) -> None:
     """The rows are those of a run that nobody disturbed, and what was done before was not done again."""
     month = _month(tmp_path / "killed", archive)
     with without_prefect(models):
-        _run_and_kill(month, tmp_path)
+        _run_and_kill(month, tmp_path, prefect_server.api_url)
         done = [row["call_id"] for row in month.data.read_calls(MONTH)]
         assert KILLED_AFTER_JOBS <= len(done) < len(CALLS)
         summary = month.run(**SETTINGS)
@@ -140,11 +147,11 @@ def test_a_real_run_that_is_killed(tmp_path: Path, archive: Path, models: Models
 
 @pytest.mark.timeout(280)
 def test_a_real_run_on_two_devices_of_which_one_process_is_killed(
-    tmp_path: Path, archive: Path, undisturbed: object
+    tmp_path: Path, archive: Path, undisturbed: object, prefect_server: PrefectServer
 ) -> None:
     """While it does a job; another one goes on with it, and the rows are those of one process."""
     month = _month(tmp_path / "devices", archive)
-    with _running(month, tmp_path, "--devices", "cpu:2") as process:
+    with _running(month, tmp_path, prefect_server.api_url, "--devices", "cpu:2") as process:
         log = tmp_path / "run.log"
         while _jobs_at_work(month) < len(DEVICES):
             assert process.poll() is None, log.read_text()
@@ -164,10 +171,10 @@ def test_a_real_run_on_two_devices_of_which_one_process_is_killed(
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
-def test_devices_that_are_not_there(tmp_path: Path, archive: Path) -> None:
+def test_devices_that_are_not_there(tmp_path: Path, archive: Path, prefect_server: PrefectServer) -> None:
     """The command says so, ends with the exit code of devices, and no call is failed."""
     month = _month(tmp_path / "devices", archive)
-    with _running(month, tmp_path, "--devices", "cuda:0,cuda:1") as process:
+    with _running(month, tmp_path, prefect_server.api_url, "--devices", "cuda:0,cuda:1") as process:
         process.wait()
         assert 6 == process.returncode, (tmp_path / "run.log").read_text()
     assert "cuda:1 was asked for and cannot be used" in (tmp_path / "run.log").read_text()

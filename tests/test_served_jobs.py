@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from cluster.prefect_server import PrefectServer
 from small_month import MONTH, OUTCOMES, SmallMonth, content, fill, without_prefect
 from stand_ins import StandInRecognizer, build_bundle, stand_in_models
 
@@ -45,15 +46,9 @@ NODE = {"CALLSCRIBE_NODE": "gpu-node-7", "CALLSCRIBE_POD": "callscribe-x7"}
 
 
 @pytest.fixture(scope="module")
-def api_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server with a database of its own."""
-    from prefect.settings import PREFECT_HOME, get_current_settings, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with temporary_settings({PREFECT_HOME: tmp_path_factory.mktemp("prefect")}), prefect_test_harness(240):
-        url = get_current_settings().api.url
-        assert url is not None
-        yield url
+def api_url(prefect_here: PrefectServer) -> str:
+    """Where Prefect's server answers, to this process too."""
+    return prefect_here.api_url
 
 
 class Served:

@@ -5,7 +5,7 @@ pod. What is a fake of ours: the Kubernetes API server, scheduler, job controlle
 without containers, for tests only.
 
     with (
-        PrefectServer(folder / "server") as server,             # or the session's: fixture `prefect_server`
+        PrefectServer(folder / "server") as server,             # or the session's: a fixture, on PostgreSQL
         Cluster(folder / "cluster", [Node("gpu-a", gpus=1)]) as cluster,
         PrefectStack(server, cluster, folder / "stack") as stack,
     ):

@@ -11,9 +11,19 @@ from .prefect_server import PrefectServer
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A Prefect server on SQLite. Start-up takes some 15 s of a processor, so that all modules share it."""
+    """A Prefect server on SQLite. Start-up takes some 20 s of a processor, so that all modules share it."""
     with PrefectServer(tmp_path_factory.mktemp("prefect-server")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def prefect_here(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The same, to which flows of this process talk, too."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    own = {PREFECT_HOME: tmp_path_factory.mktemp("prefect"), PREFECT_API_URL: prefect_server.api_url}
+    with temporary_settings(own):
+        yield prefect_server
 
 
 @pytest.fixture(scope="session")

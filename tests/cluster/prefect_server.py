@@ -27,12 +27,15 @@ class PrefectServer:
         folder: for its home and log.
         database_url: SQLAlchemy's URL; None: SQLite in the folder.
         environment: more variables for the server, `PREFECT_SERVER_…`.
+
+    `home` is its own folder, with the database where that is SQLite; `api_url` is where it answers.
     """
 
     def __init__(
         self, folder: Path, database_url: str | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self._folder, self._port = folder, free_port()
+        self.home = folder / "home"
         self._environment = dict(environment or {})
         if database_url is not None:
             self._environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database_url
@@ -45,7 +48,7 @@ class PrefectServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._process = start_bound(
             [program("prefect"), "server", "start", "--host", LOOPBACK, "--port", str(self._port)],
-            self.environment(self._folder / "home") | {"PREFECT_SERVER_UI_ENABLED": "false"} | self._environment,
+            self.environment(self.home) | {"PREFECT_SERVER_UI_ENABLED": "false"} | self._environment,
             self._folder,
             self.log_path,
         )
