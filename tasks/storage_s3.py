@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -55,6 +55,12 @@ if TYPE_CHECKING:
 
 _URI = re.compile(r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]+)(?:/(?P<prefix>.*))?", re.DOTALL)
 _CHUNK_BYTES = 1024 * 1024
+# So that a browser shows a report, and a console what is in a record, rather than to save it.
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
+}
 _BODY_ERRORS = (boto.BotoCoreError, HTTPError, OSError)
 
 _T = TypeVar("_T")
@@ -171,6 +177,8 @@ class S3Storage(Storage):
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write an object in one request."""
         request: PutObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._full_key(key), "Body": data}
+        if (content_type := _CONTENT_TYPES.get(PurePosixPath(key).suffix)) is not None:
+            request["ContentType"] = content_type
         if self._options.encryption is not None:
             request["ServerSideEncryption"] = self._options.encryption
         if self._options.kms_key_id is not None:

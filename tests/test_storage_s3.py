@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import BUCKET
@@ -25,6 +26,9 @@ from tasks.errors import (
     StorageUnavailable,
 )
 from tasks.storage import S3Access, Storage, StorageOptions, open_storage, prove_conditional_writes
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,22 @@ def test_list_over_a_thousand(storage: Storage) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda key: storage.put(key, b"x"), keys))
     assert keys == tuple(info.key for info in storage.list("2026/"))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("reports/2026-11.html", "text/html; charset=utf-8"),
+        ("_runs/1/certificate.json", "application/json"),
+        ("calls/month=2026-11/shard.parquet", "application/vnd.apache.parquet"),
+    ],
+)
+def test_objects_say_what_they_are(storage: Storage, key: str, expected: str) -> None:
+    """A browser that is led to a report shows it."""
+    storage.put(key, b"content")
+    client: S3Client = storage._client  # type: ignore[attr-defined]
+    where = {"Bucket": storage._bucket, "Key": storage._full_key(key)}  # type: ignore[attr-defined]
+    assert expected == client.head_object(**where)["ContentType"]
 
 
 def test_folder_markers_are_no_objects(storage: Storage) -> None:
