@@ -19,11 +19,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
 @pytest.fixture(scope="module")
 def prefect_here(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """The same, to which flows of this process talk, too."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     own = {PREFECT_HOME: tmp_path_factory.mktemp("prefect"), PREFECT_API_URL: prefect_server.api_url}
     with temporary_settings(own):
         yield prefect_server
+        # What it has still to say is said now: later, when no server is there, it would try for a minute.
+        APILogWorker.instance().drain()
+        EventsWorker.drain_all()
 
 
 @pytest.fixture(scope="session")
