@@ -65,7 +65,7 @@ def uv_variables(options: Mapping[str, str]) -> dict[str, str]:
 def pip(*arguments: str | Path) -> list[str]:
     """A command of pip, without its chatter."""
     plain = [sys.executable, "-m", "pip", *map(str, arguments)]
-    return [*plain, "--no-compile", "--quiet", "--disable-pip-version-check", "--progress-bar", "off"]
+    return [*plain, "--no-compile", "-qq", "--disable-pip-version-check", "--progress-bar", "off"]
 
 
 def with_uv(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
