@@ -8,7 +8,7 @@ DEV_LOCK := requirements-dev.lock
 INSTALLER_LOCK := requirements-uv.lock
 # Test files that run at a time, each in one process: many wait for servers or for children that are to die.
 WORKERS ?= 2
-SPREAD := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # checkov pins many packages to older versions than ours.
 CHECKOV := .venv-checkov
 CHECKOV_LOCK := requirements-checkov.lock

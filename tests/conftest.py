@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
 
 import pytest
 from cluster.fixtures import prefect_here, prefect_server, prefect_server_on_postgres
+from xdist.scheduler import LoadFileScheduling
 
 from flows.s3_server import LocalS3Server, find_weed
 from tasks.errors import BundleError
@@ -43,14 +46,25 @@ TOGETHER = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks
+class FilesTogether(LoadFileScheduling):
+    """Files are handed to processes whole, and those of a group to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """What the tests have in common that one process does."""
+        file = super()._split_scope(nodeid)
+        return next((group for group, names in TOGETHER.items() if PurePath(file).name in names), file)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:  # noqa: ANN401  # xdist's own
+    """Spread the tests over several processes, where there are several (`SPREAD` in the Makefile)."""
+    return FilesTogether(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order and groups in which they are handed to processes (`SPREAD` in the Makefile)."""
+    """Put the tests into the order in which files are handed to processes."""
     places = {name: place for place, name in enumerate(BEGUN_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
-    groups = {name: group for group, names in TOGETHER.items() for name in names}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path.name, item.path.name)))
 
 
 @pytest.fixture(scope="session", autouse=True)
