@@ -74,8 +74,8 @@ def with_uv(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
     if subprocess.run(pip("install", "--require-hashes", "-r", UV_LOCK), check=False).returncode != 0:
         return False
     uv = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", sys.executable]
-    # As pip looks: in all indexes. The hashes say which file it must be.
-    uv += ["--index-strategy", "unsafe-best-match"]
+    # As pip does: it trusts whom the machine trusts, and looks in all indexes. The hashes say which file it must be.
+    uv += ["--system-certs", "--index-strategy", "unsafe-best-match"]
     own_cache = ENVIRONMENT / "uv-cache"
     if not _shares_disk(environment):
         # Nothing could be linked from the cache: it would hold 8 GB a second time.
@@ -110,4 +110,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
