@@ -18,6 +18,10 @@ BUCKET = "callscribe-tests"
 
 __all__ = ["BUCKET", "prefect_here", "prefect_server", "prefect_server_on_postgres"]
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes share the cores: threads of one that wait for each other take them from the others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The files that take longest, as they are to be begun: one that is begun last is waited for by all processes.
 BEGUN_FIRST = (
     "test_cluster_runs.py",
@@ -28,8 +32,9 @@ BEGUN_FIRST = (
     "test_served_jobs.py",
     "test_killed_for_real.py",
     "test_evaluate_flow.py",
-    "test_cli.py",
     "test_demo.py",
+    "test_documentation.py",
+    "test_cli.py",
     "test_device_months.py",
     "test_compare_and_gate.py",
     "test_codecs_folder.py",
