@@ -7,7 +7,7 @@ LOCK := requirements.lock
 DEV_LOCK := requirements-dev.lock
 INSTALLER_LOCK := requirements-uv.lock
 # Test files that run at a time, each in one process: many wait for servers or for children that are to die.
-WORKERS ?= 3
+WORKERS ?= 2
 SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # checkov pins many packages to older versions than ours.
 CHECKOV := .venv-checkov

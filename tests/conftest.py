@@ -43,6 +43,17 @@ BEGUN_FIRST = (
     "test_erase.py",
     "test_recognize.py",
     "test_killed_runs.py",
+    "test_store_faults.py",
+    "test_run_job.py",
+    "test_mend.py",
+    "test_privacy.py",
+    "test_retention.py",
+    "test_full_scratch.py",
+    "test_html_browser.py",
+    "test_iam.py",
+    "test_object_lock.py",
+    "test_store_restarts.py",
+    "test_stress.py",
 )
 # Files that one process does, as they share a Prefect server; every other file is on its own.
 TOGETHER = {
