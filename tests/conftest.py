@@ -22,16 +22,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: threads of one that wait for each other take them from the others.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Files that one process does, as they share a Prefect server; every other file is on its own.
+TOGETHER = {
+    "a cluster": (
+        "test_cluster_runs.py",
+        "test_cluster_demo.py",
+        "test_cluster_prefect.py",
+        "test_cluster_postgres.py",
+    ),
+    "Prefect": ("test_archive_run.py", "test_served_jobs.py", "test_killed_for_real.py", "test_evaluate_flow.py"),
+}
 # The files that take longest, as they are to be begun: one that is begun last is waited for by all processes.
 BEGUN_FIRST = (
-    "test_cluster_runs.py",
-    "test_cluster_demo.py",
-    "test_cluster_prefect.py",
-    "test_cluster_postgres.py",
-    "test_archive_run.py",
-    "test_served_jobs.py",
-    "test_killed_for_real.py",
-    "test_evaluate_flow.py",
+    *TOGETHER["a cluster"],
+    *TOGETHER["Prefect"],
     "test_demo.py",
     "test_documentation.py",
     "test_cli.py",
@@ -55,11 +59,6 @@ BEGUN_FIRST = (
     "test_store_restarts.py",
     "test_stress.py",
 )
-# Files that one process does, as they share a Prefect server; every other file is on its own.
-TOGETHER = {
-    "a cluster": BEGUN_FIRST[:4],
-    "Prefect": BEGUN_FIRST[4:8],
-}
 
 
 class FilesTogether(LoadFileScheduling):

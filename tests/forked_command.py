@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from prefect.context import refresh_global_settings_context
 
+# What `callscribe run` imports on its way.
 import flows.archive
 import flows.cli
 import flows.cli_runs
 import flows.console
 import flows.deployed_jobs
-import flows.tries  # what a run imports on its way
+import flows.tries
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -59,7 +59,11 @@ def callscribe(*arguments: str | Path, cwd: Path | None = None, **more: str) -> 
     """The same in a process that has imported the command already."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        code = ForkedCommand([*map(str, arguments)], environment(**more), cwd or Path.cwd(), out, err).wait(120)
+        command = ForkedCommand([*map(str, arguments)], environment(**more), cwd or Path.cwd(), out, err)
+        try:
+            code = command.wait(120)
+        finally:
+            command.kill()  # where it has not come to its end
         return Said(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 

@@ -240,14 +240,16 @@ def test_what_is_wrong_with_a_set_names_no_call(known: EvaluationSet) -> None:
 def test_prefect_links_to_the_report(known: EvaluationSet, prefect_here: PrefectServer, tmp_path: Path) -> None:
     """A flow run leaves a table and a link to its page, read back from Prefect's API; no word and no call is there."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     page = f"{tmp_path.as_uri()}/report.html"
     evaluate(known.storage.uri, html_uri=page, words=True, audio=False)
     (tmp_path / "bank" / "call-1.stm").unlink()
     with pytest.raises(SettingsError):
         evaluate(known.storage.uri)
+    ours = ArtifactFilter(key=ArtifactFilterKey(like_="evaluate"))
     with get_client(sync_client=True) as client:
-        found = {one.key: one for one in client.read_artifacts(limit=200) if (one.key or "").startswith("evaluate")}
+        found = {one.key: one for one in client.read_artifacts(artifact_filter=ours)}
     assert {"evaluate", "evaluate-report"} == found.keys()
     assert f"]({page})" in str(found["evaluate-report"].data)
     assert (tmp_path / "report.html").is_file()
