@@ -15,6 +15,8 @@ CHECKOV_LOCK := requirements-checkov.lock
 UV_LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock"
 UV_COMPILE := $(UV_LOCK) pyproject.toml
+# Tests start hundreds of processes, and each would compile anew what it imports, where this is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults test-all lint format lock install install-dev models docs work-pools checkov clean

@@ -99,10 +99,10 @@ class DeviceProcesses:
         self._transcripts = transcripts
         self._run_id = run_id
         devices = parse_devices(settings.run.devices)
-        cores = usable_cores()
-        threads = share_of_cores(cores, devices)
+        threads = share_of_cores(usable_cores(), devices)
+        environment = {"OMP_NUM_THREADS": str(threads)}  # torch's
         self._places = [
-            _Place(device, overrides_on(device, overrides, settings, threads, place), threads_of(cores, threads))
+            _Place(device, overrides_on(device, overrides, settings, threads, place), environment)
             for place, device in enumerate(devices, start=1)
         ]
         self._leaving: list[WorkerProcess] = []
@@ -268,15 +268,6 @@ class DeviceProcesses:
             place.worker.dismiss()
             self._leaving.append(place.worker)
             place.worker = None
-
-
-def threads_of(cores: int, threads: int) -> dict[str, str]:
-    """Variables that say how many threads libraries start in a process.
-
-    Torch takes its share. NumPy's products (OpenBLAS) are left as they are in one process: they are small, and with
-    another number of threads they are rounded otherwise, on which, on a CPU, a word here and there may hang.
-    """
-    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(cores)}
 
 
 def overrides_on(

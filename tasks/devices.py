@@ -417,8 +417,8 @@ def one_blas_thread() -> None:
     of the 16 cores of a GPU machine busy with nothing (evaluation/benchmarks/gpu.md). CTranslate2 and torch have
     threads of their own. To be called once NumPy and SciPy are imported.
 
-    Products are rounded otherwise by it, in their last bits. On a CPU, where a word here and there hangs on those, and
-    cores are few, it is therefore left alone.
+    And with another number of threads products are rounded otherwise, in their last bits, on which a word here and
+    there hangs: rows must not depend on how many cores a machine has.
     """
     from threadpoolctl import threadpool_limits
 

@@ -99,6 +99,7 @@ def load_models(
             raise DeviceError(message) from error
         message = f"model bundle {bundle.name!r} in {bundle.folder} does not load on {device.name}: {error}"
         raise BundleError(message) from error
+    one_blas_thread()
     prove(models)
     fit_batches(models, recognizer)
     return models
@@ -169,8 +170,6 @@ def load_recognizer(bundle: Bundle, device: Device, settings: RecognizerSettings
         local_files_only=True,
     )
     importing.join()  # two threads that import parts of one package may meet in the middle
-    if device.kind == "cuda":
-        one_blas_thread()
     return Recognizer(
         Whisper(model),
         settings,

@@ -95,6 +95,11 @@ class Whisper:
     """
 
     def __init__(self, model: WhisperModel) -> None:
+        from scipy.sparse import csr_array
+
+        # Their sums are in one order. Those of a whole matrix's product depend on how many cores there are, and a word
+        # here and there hangs on the last bit.
+        model.feature_extractor.mel_filters = csr_array(model.feature_extractor.mel_filters)
         self._model = model
         self._tokenizer = cache(self._open_tokenizer)
 

@@ -3,9 +3,11 @@
 import ctranslate2
 import numpy as np
 import pytest
+from faster_whisper.feature_extractor import FeatureExtractor
 from hypothesis import given
 from hypothesis import strategies as st
 from sounds import SECOND, demo, noise
+from threadpoolctl import threadpool_limits
 
 from tasks.models import Models
 from tasks.records import Samples
@@ -56,6 +58,18 @@ def test_a_spectrum_is_of_thirty_seconds(whisper: Whisper, seconds: float) -> No
     held = whisper._model.feature_extractor(sound[: 30 * SECOND], padding=160)[:, :3000]
     assert np.array_equal(held, spectrum[:, : held.shape[1]])
     assert not spectrum[:, held.shape[1] :].any()
+
+
+def test_a_spectrum_is_the_same_on_any_number_of_cores(whisper: Whisper) -> None:
+    """To the last bit, however many threads the libraries start; and it is faster-whisper's."""
+    sound = noise(2, 30.0)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(whisper.spectrum(sound))
+    assert np.array_equal(*found)
+    theirs = FeatureExtractor(feature_size=80)(sound, padding=160)[:, :WINDOW_FRAMES]
+    np.testing.assert_allclose(theirs, found[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 3.0, 7.9])
