@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as boto
+import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
 from urllib3.exceptions import HTTPError
 
 from tasks.errors import (
@@ -89,7 +92,7 @@ class S3Storage(Storage):
         self.uri = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._place = f"s3://{self._bucket}"
         with self._translated():
-            self._session = boto3.session.Session(region_name=options.region)
+            self._session = _open_session(options.region)
             self._client = _connect(self._session, options)
         self._place = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
 
@@ -291,6 +294,19 @@ def _parts_of(uri: str) -> tuple[str, str]:
         message = f"Storage URI {uri!r} names no bucket: write s3://bucket/prefix."
         raise SettingsError(message)
     return match["bucket"], (match["prefix"] or "").strip("/")
+
+
+def _open_session(region: str | None) -> boto3.session.Session:
+    """Begin a session: its credentials are those of the environment as it is now."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _service_descriptions())
+    return boto3.session.Session(region_name=region, botocore_session=core)
+
+
+@cache
+def _service_descriptions() -> Loader:
+    """Botocore's files on AWS's services: a new session would read and parse them anew, for 100 ms."""
+    return create_loader(botocore.session.get_session().get_config_variable("data_path"))
 
 
 def _connect(session: boto3.session.Session, options: StorageOptions) -> "S3Client":

@@ -149,16 +149,20 @@ def from_parquet(content: bytes, schema: pa.Schema) -> pa.Table:
         ValueError: the bytes are not Parquet, or were damaged.
     """
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-        columns = [
-            table.column(field.name).cast(field.type)
-            if field.name in table.column_names
-            else pa.nulls(len(table), field.type)
-            for field in schema
-        ]
+        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+        columns = table.columns if table.schema.equals(schema) else _fitted(table, schema)
         return pa.Table.from_arrays(columns, schema=schema)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> list[pa.ChunkedArray | pa.Array]:
+    """The columns of an older table in a schema; those that it lacks are null."""
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    return [
+        there[field.name].cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
 
 
 def parquet_rows(path: Path) -> tuple[list[str], Iterator[Row]]:

@@ -42,8 +42,8 @@ TESTS = Path(__file__).parent
 POOL, PLAIN_POOL = "callscribe-gpu", "callscribe-control"
 NODES = ("gpu-a", "gpu-b")
 OF_WORKERS = {"PREFECT_WORKER_ENABLE_CANCELLATION": "true"}
-# Estimated hours of a job: two calls each, and all of them in one.
-SMALL_JOBS, ONE_JOB = "0.0012", "1"
+# Estimated hours of a job: two calls each, half of them, and all in one.
+SMALL_JOBS, TWO_JOBS, ONE_JOB = "0.0012", "0.0024", "1"
 
 
 @dataclass(frozen=True)
@@ -298,14 +298,14 @@ def test_no_node_with_a_gpu(place: Place, month: ClusterMonth, expected: Content
     """Five refusals stop the run with exit code 6 and a sentence; mended and started again, it goes on."""
     for node in NODES:
         place.stack.cluster.faults.break_gpu(node)
-    month.finish(month.start(SMALL_JOBS, RUN__GPU_PATIENCE_S="5"), 6)
+    month.finish(month.start(TWO_JOBS, RUN__GPU_PATIENCE_S="5"), 6)
     (run_id,) = {link.subject for link in read_chain(month.month.storage)}
     assert 5 <= len(refusals(month.month.storage, run_id))
     assert "torch" in month.said
     assert 0 == len(month.month.data.read_calls(MONTH))
     for node in NODES:
         place.stack.cluster.faults.mend_gpu(node)
-    month.finish(month.start(SMALL_JOBS))
+    month.finish(month.start(TWO_JOBS))
     month.check(expected)
 
 
