@@ -1,4 +1,4 @@
-"""A bucket as a store, through boto3, which only this module of `tasks` imports.
+"""A bucket as a store, through boto3 (`storage_s3_client`).
 
 Credentials come from boto3's own chain and from nowhere else. Requests are tried again by botocore (its `standard`
 mode); broken bodies, which it does not try again, by `S3Storage._fetch`.
@@ -10,16 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
 import botocore.exceptions as boto
-import botocore.session
-from botocore.config import Config
-from botocore.loaders import Loader, create_loader
 from urllib3.exceptions import HTTPError
 
 from tasks.errors import (
@@ -43,11 +38,11 @@ from tasks.storage import (
     require_size,
     write_whole,
 )
+from tasks.storage_s3_client import connect, open_session
 from tasks.storage_s3_errors import RangeBeyondEnd, Request, translate
 from tasks.storage_s3_versions import older_versions_under
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import (
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
@@ -92,8 +87,8 @@ class S3Storage(Storage):
         self.uri = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
         self._place = f"s3://{self._bucket}"
         with self._translated():
-            self._session = _open_session(options.region)
-            self._client = _connect(self._session, options)
+            self._session = open_session(options.region)
+            self._client = connect(self._session, options)
         self._place = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
 
     def beside(self, uri: str) -> Storage:
@@ -294,44 +289,6 @@ def _parts_of(uri: str) -> tuple[str, str]:
         message = f"Storage URI {uri!r} names no bucket: write s3://bucket/prefix."
         raise SettingsError(message)
     return match["bucket"], (match["prefix"] or "").strip("/")
-
-
-def _open_session(region: str | None) -> boto3.session.Session:
-    """Begin a session: its credentials are those of the environment as it is now."""
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _service_descriptions())
-    return boto3.session.Session(region_name=region, botocore_session=core)
-
-
-@cache
-def _service_descriptions() -> Loader:
-    """Botocore's files on AWS's services: a new session would read and parse them anew, for 100 ms."""
-    return create_loader(botocore.session.get_session().get_config_variable("data_path"))
-
-
-def _connect(session: boto3.session.Session, options: StorageOptions) -> "S3Client":
-    """Make the one client of a store; all threads share it."""
-    config = Config(
-        connect_timeout=options.connect_timeout_s,
-        read_timeout=options.read_timeout_s,
-        max_pool_connections=options.max_connections,
-        retries={"mode": "standard", "total_max_attempts": options.max_attempts},
-        signature_version="s3v4",
-        tcp_keepalive=True,
-        # Left alone, botocore uses path style exactly where an endpoint is set.
-        s3=None if options.path_style is None else {"addressing_style": "path" if options.path_style else "virtual"},
-    )
-    if options.ca_bundle is not None and not Path(options.ca_bundle).is_file():
-        message = f"The certificate file ca_bundle={options.ca_bundle} does not exist."
-        raise SettingsError(message)
-    try:
-        client: S3Client = session.client(
-            "s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config
-        )
-    except ValueError as error:
-        message = f"boto3 cannot use endpoint {options.endpoint_url!r} in region {options.region!r}: {error}."
-        raise SettingsError(message) from error
-    return client
 
 
 def _whole_info(key: str, answer: "GetObjectOutputTypeDef") -> ObjectInfo:

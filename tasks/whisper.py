@@ -91,7 +91,7 @@ class Whisper:
     """One loaded model, used for every batch of the process.
 
     Args:
-        model: faster-whisper's.
+        model: faster-whisper's; the filters of its spectrum are made sparse.
     """
 
     def __init__(self, model: WhisperModel) -> None:
