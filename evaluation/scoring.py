@@ -16,8 +16,8 @@ from evaluation.report import Report
 from evaluation.score import score_set
 from evaluation.set_transcripts import CaseTranscript
 from evaluation.slices import CallFacts
-from tasks.devices import usable_cores
 from tasks.errors import SettingsError
+from tasks.host import usable_cores
 from tasks.query import read_utterances
 from tasks.records import Turn
 from tasks.regions import by_speaker, merge, together

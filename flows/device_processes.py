@@ -24,9 +24,9 @@ from flows.progress import CallDone, watcher
 from flows.worker_process import WorkerProcess
 from tasks import errors
 from tasks.device_list import parse_devices, share_of_cores
-from tasks.devices import usable_cores
 from tasks.dispatch import Earlier, Ending, How, Order, Way
 from tasks.errors import DeviceError, DeviceFailed, UsageError
+from tasks.host import usable_cores
 from tasks.settings import Settings
 
 PROGRAM = ("-m", "flows.device_worker")

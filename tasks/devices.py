@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tasks.errors import DeviceError
+from tasks.host import Memory, cpu_name, host_memory
 from tasks.nvidia import driver_version
 
 DEFAULT_COMPUTE_TYPE = {"cpu": "int8", "cuda": "float16"}
@@ -55,10 +55,6 @@ OUT_OF_MEMORY = (
 )
 
 
-_TUNABLE = "glibc.malloc.hugetlb"
-FIRST_GLIBC_WITH_HUGE_PAGES = (2, 35)
-
-
 @dataclass(frozen=True, slots=True)
 class Device:
     """A device that has proved itself.
@@ -81,14 +77,6 @@ class Device:
     def float_bytes(self) -> int:
         """The bytes of one float between the layers of a model; `int8` alone keeps the model's, 2 in our bundles."""
         return 4 if self.kind == "cpu" or self.compute_type.endswith("float32") else 2
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The memory that a device computes in."""
-
-    free_bytes: int
-    total_bytes: int
 
 
 class DeviceLayer(Protocol):
@@ -180,7 +168,7 @@ class Libraries:
     def name(self, kind: str, index: int) -> str:
         """As `NVIDIA L4`."""
         if kind == "cpu":
-            return _cpu_name()
+            return cpu_name()
         import torch
 
         return torch.cuda.get_device_name(index)
@@ -388,108 +376,3 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_of_cuda(error: BaseException) -> bool:
     """Whether an error of a library speaks of CUDA, so that the device is to blame, or what belongs to it."""
     return any(sign in str(error).lower() for sign in ("cuda", "cublas", "cudnn", "nvrtc"))
-
-
-def with_huge_pages(environment: Mapping[str, str], glibc: str | None) -> dict[str, str] | None:
-    """The environment in which glibc's malloc asks the kernel for huge pages; None where it does, or cannot.
-
-    The encoder's attention takes and gives back some hundred megabytes for every chunk; in pages of 4 KiB, a fifth of
-    its time goes into faults. glibc reads its tunables at the start of a process and never again.
-
-    Args:
-        environment: of this process.
-        glibc: its version as `os.confstr` tells it (`glibc 2.36`); None where there is none.
-    """
-    if glibc is None or _TUNABLE in environment.get("GLIBC_TUNABLES", ""):
-        return None
-    version = tuple(int(part) for part in glibc.split()[-1].split(".") if part.isdigit())
-    if version < FIRST_GLIBC_WITH_HUGE_PAGES:
-        return None
-    others = [environment["GLIBC_TUNABLES"]] if environment.get("GLIBC_TUNABLES") else []
-    return {**environment, "GLIBC_TUNABLES": ":".join([*others, f"{_TUNABLE}=1"])}
-
-
-def one_blas_thread() -> None:
-    """Have NumPy and SciPy multiply matrices in the thread that asks for it, from now on, in the whole process.
-
-    Theirs are small, and asked for by many threads at once (spectra of chunks, channels while they are loaded). The
-    threads that OpenBLAS keeps beside, one for each core, wait for each other there, and wait by spinning: they kept 8
-    of the 16 cores of a GPU machine busy with nothing (evaluation/benchmarks/gpu.md). CTranslate2 and torch have
-    threads of their own. To be called once NumPy and SciPy are imported.
-
-    And with another number of threads products are rounded otherwise, in their last bits, on which a word here and
-    there hangs: rows must not depend on how many cores a machine has.
-    """
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(limits=1, user_api="blas")
-
-
-def usable_cores() -> int:
-    """How many cores this process may use; CTranslate2 would take four of any machine."""
-    return len(os.sched_getaffinity(0))
-
-
-# ---------------------------------------------------------------------------------------------------- the host
-
-
-def host_memory(root: Path = Path("/")) -> Memory:
-    """What Linux can give this process: of the machine, and of each control group that it is in, the least.
-
-    Args:
-        root: where `proc` and `sys` are.
-    """
-    figures = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines())
-    free, total = (int(figures[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
-    for group in _memory_groups(root):
-        free, total = min(free, group.free_bytes), min(total, group.total_bytes)
-    return Memory(free, total)
-
-
-def _memory_groups(root: Path) -> list[Memory]:
-    """The limits of the control groups (version 1 or 2) of this process and of all above them.
-
-    A container may see its own group as the topmost, under a path that is not there: then the topmost counts.
-    """
-    listed = root / "proc/self/cgroup"
-    found: list[Memory | None] = []
-    for line in listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else ():
-        hierarchy, controllers, path = line.split(":", 2)
-        first = "memory" in controllers.split(",")
-        if not first and hierarchy != "0":
-            continue
-        top = root / "sys/fs/cgroup" / ("memory" if first else "")
-        group = top / path.strip("/")
-        folders = [each for each in (group, *group.parents) if each.is_relative_to(top)]
-        names = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            if first
-            else ("memory.max", "memory.current", "inactive_file")
-        )
-        found += [_group_memory(folder, *names) for folder in folders]
-    return [memory for memory in found if memory]
-
-
-def _group_memory(folder: Path, limit_name: str, used_name: str, reclaimable_name: str) -> Memory | None:
-    """The memory of one control group; None where it has no limit or is not there.
-
-    Files that nobody reads any more fill a group up to its limit and are dropped for whoever asks: they are free.
-    """
-    try:
-        limit = (folder / limit_name).read_text(encoding="ascii").strip()
-        if limit == "max":
-            return None
-        used = int((folder / used_name).read_text(encoding="ascii"))
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-    except OSError:
-        return None
-    return Memory(max(0, int(limit) - used + int(stat.get(reclaimable_name, 0))), int(limit))
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return "cpu"

@@ -18,13 +18,12 @@ from tasks.devices import (
     chunk_bytes,
     is_of_cuda,
     is_out_of_memory,
-    one_blas_thread,
     open_device,
-    usable_cores,
 )
 from tasks.diarize import Diarizer, load_diarizer
 from tasks.errors import BundleError, DeviceError, SettingsError
 from tasks.fallback_settings import FallbackSettings
+from tasks.host import one_blas_thread, usable_cores
 from tasks.recognize import Recognizer
 from tasks.remote_recognizer import RemoteRecognizer
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings

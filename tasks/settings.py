@@ -26,9 +26,9 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
-from tasks.devices import with_huge_pages
 from tasks.errors import SettingsError
 from tasks.fallback_settings import FallbackSettings, address_of
+from tasks.host import with_huge_pages
 from tasks.setting_groups import (
     ArchiveSettings,
     AudioSettings,
@@ -201,7 +201,7 @@ def restart_with_huge_pages() -> None:
     """Start this process anew, once, so that its memory comes in huge pages where the system has them.
 
     For programs at their start only: what they did so far is done again. Nothing happens in a process that was started
-    as something else, and calls such a program. `tasks.devices.with_huge_pages` says what it is good for.
+    as something else, and calls such a program. `tasks.host.with_huge_pages` says what it is good for.
     """
     arguments = sys.argv[1:]
     if not arguments or sys.orig_argv[-len(arguments) :] != arguments:

@@ -16,10 +16,10 @@ from stand_ins import StandInDiarizer, StandInRecognizer, stand_in_models
 
 import flows.job
 from flows.device_worker import main
-from tasks.devices import usable_cores
 from tasks.diarize import Diarizer
 from tasks.errors import DeviceError
 from tasks.heard import CallSpeech
+from tasks.host import usable_cores
 from tasks.models import Models
 from tasks.records import Diarization, Recognition
 from tasks.tracks import Track

@@ -21,20 +21,17 @@ from tasks.devices import (
     Device,
     DeviceLayer,
     Libraries,
-    Memory,
     automatic_batch_size,
     automatic_loaders,
     chunk_bytes,
     compute_type_for,
     free_memory_bytes,
-    host_memory,
     is_out_of_memory,
     open_device,
     own_stream,
-    usable_cores,
-    with_huge_pages,
 )
 from tasks.errors import DeviceError
+from tasks.host import Memory, host_memory, usable_cores, with_huge_pages
 
 Answer = TypeVar("Answer")
 
@@ -350,7 +347,7 @@ def test_matrices_are_multiplied_in_one_thread() -> None:
     """By every BLAS that NumPy and SciPy bring, whatever the machine and its environment have."""
     program = (
         "import numpy, scipy.linalg; from threadpoolctl import threadpool_info;"
-        "from tasks.devices import one_blas_thread;"
+        "from tasks.host import one_blas_thread;"
         "one_blas_thread(); found = [x['num_threads'] for x in threadpool_info() if x['user_api'] == 'blas'];"
         "print(len(found) > 0, set(found))"
     )

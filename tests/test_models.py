@@ -6,8 +6,9 @@ import pytest
 
 from tasks import models as models_module
 from tasks.batches import Batches
-from tasks.devices import CPU_BATCH, Device, Memory
+from tasks.devices import CPU_BATCH, Device
 from tasks.errors import BundleError, DeviceError
+from tasks.host import Memory
 from tasks.models import Models, fit_batches, load_models, prove
 from tasks.setting_groups import DiarizationSettings, ModelSettings, RecognizerSettings
 

@@ -33,8 +33,8 @@ from evaluation.references import Reference, StmLine, collect_references, serial
 from evaluation.report import percent
 from evaluation.score import SetScore, score_set
 from tasks.attribute import CHANGE_COST_S, attribute_by_turns
-from tasks.devices import usable_cores
 from tasks.diarize import Diarizer
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.records import Diarization, Segment, Turn, Word

@@ -43,7 +43,7 @@ from evaluation.normalise import NORMALISER, normalised_words
 from evaluation.references import collect_references
 from evaluation.report import percent
 from tasks.calibration import CALIBRATIONS, Calibration, recognizer_digest
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.settings import Settings, load_settings

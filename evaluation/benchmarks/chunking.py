@@ -23,7 +23,7 @@ from evaluation.normalise import NORMALISER, normalised_words
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent
 from evaluation.wer import count_errors
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.settings import Settings, load_settings

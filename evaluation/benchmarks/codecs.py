@@ -39,7 +39,7 @@ from evaluation.rates import ErrorCounts
 from evaluation.references import StmLine, load_references
 from evaluation.report import percent
 from evaluation.wer import word_errors
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.rows import CallRows

@@ -27,7 +27,7 @@ from evaluation.benchmarks.dev_calls import KindResult, measure
 from evaluation.normalise import NORMALISER
 from evaluation.report import percent
 from evaluation.sets.telephone import Signal, db
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.models import load_models
 from tasks.settings import Settings, load_settings
 

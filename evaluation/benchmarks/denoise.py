@@ -33,7 +33,8 @@ from tasks.audio import prepare
 from tasks.bundles import open_bundle
 from tasks.decoding import DecodeOptions, decode_to_file
 from tasks.denoise import HeardChannel, choose, is_better, is_candidate, reduce_noise
-from tasks.devices import open_device, usable_cores
+from tasks.devices import open_device
+from tasks.host import usable_cores
 from tasks.models import load_recognizer
 from tasks.recognize import Recognizer
 from tasks.records import ProbeScore, Region, Segment

@@ -23,7 +23,7 @@ from evaluation.references import Reference, load_references
 from evaluation.report import percent
 from evaluation.score import SetScore, score_set
 from tasks.attribute import UNKNOWN_SPEAKER
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.schemas import Row

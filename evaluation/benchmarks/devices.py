@@ -25,7 +25,7 @@ import typer
 
 from evaluation.benchmarks.publish import publish
 from tasks.device_list import parse_devices
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 
 MONTH = "2026-10"
 JOBS_PER_PROCESS = 4

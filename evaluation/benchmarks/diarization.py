@@ -30,8 +30,9 @@ from evaluation.references import RttmTurn, collect_references
 from tasks.audio import prepare
 from tasks.bundles import open_bundle
 from tasks.decoding import decode_to_file
-from tasks.devices import Device, open_device, usable_cores
+from tasks.devices import Device, open_device
 from tasks.diarize import starter_pipeline
+from tasks.host import usable_cores
 from tasks.settings import Settings, load_settings, prepare_environment
 from tasks.tracks import MODEL_SAMPLING_RATE, Recording, Track
 from tasks.voice_clusters import DEFAULT_BOUNDS

@@ -28,7 +28,7 @@ import urllib3
 
 from evaluation.benchmarks.month_flow import counted
 from evaluation.benchmarks.publish import publish
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.runs import RunHead
 from tasks.setting_groups import RunSettings
 from tasks.settings import prepare_environment

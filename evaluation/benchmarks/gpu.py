@@ -29,7 +29,8 @@ from evaluation.benchmarks.many_calls import RATE_HZ
 from evaluation.benchmarks.publish import DeviceOption, publish
 from evaluation.rates import ErrorCounts
 from evaluation.wer import count_errors
-from tasks.devices import automatic_loaders, usable_cores
+from tasks.devices import automatic_loaders
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.settings import Settings, load_settings, prepare_environment, restart_with_huge_pages

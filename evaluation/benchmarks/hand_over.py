@@ -27,7 +27,7 @@ from evaluation.benchmarks.publish import publish
 from evaluation.formats import parse_stm, serialise_stm
 from evaluation.normalise import NORMALISER
 from evaluation.report import percent
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.models import load_models
 from tasks.settings import Settings, load_settings
 

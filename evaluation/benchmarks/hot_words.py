@@ -29,7 +29,7 @@ from evaluation.rates import EntityCounts, ErrorCounts
 from evaluation.references import ReferenceEntity, collect_references
 from evaluation.report import percent
 from evaluation.wer import count_errors
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.settings import Settings, load_settings

@@ -23,7 +23,7 @@ from evaluation.benchmarks.calibrate import AUDIO
 from evaluation.benchmarks.one_speaker import load
 from evaluation.benchmarks.publish import publish
 from evaluation.report import percent
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.rows import CallRows

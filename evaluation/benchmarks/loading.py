@@ -46,7 +46,8 @@ from evaluation.benchmarks.loading_programs import (
     ours,
 )
 from tasks.decoder import DecoderPool
-from tasks.devices import automatic_loaders, usable_cores
+from tasks.devices import automatic_loaders
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models, load_models
 from tasks.schemas import Row

@@ -28,8 +28,8 @@ from typing import Annotated
 import soundfile
 import typer
 
-from tasks.devices import usable_cores
 from tasks.heard import CallSpeech, chunks_of
+from tasks.host import usable_cores
 from tasks.models import Models, load_models
 from tasks.pipeline import process
 from tasks.recognize import Recognizer

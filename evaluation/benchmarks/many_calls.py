@@ -27,7 +27,7 @@ import typer
 
 from evaluation.benchmarks.calibrate import find_recordings
 from evaluation.benchmarks.one_speaker import load
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.models import Models
 from tasks.pipeline import process
 from tasks.records import CallRef, Outcome, PlannedCall, Samples

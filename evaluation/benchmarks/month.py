@@ -35,8 +35,9 @@ from tasks.bundles import Bundle, Manifest
 from tasks.calibration import Calibration
 from tasks.certificates import certify
 from tasks.dataset import DataSet
-from tasks.devices import Device, usable_cores
+from tasks.devices import Device
 from tasks.diarize import Diarizer
+from tasks.host import usable_cores
 from tasks.models import Models
 from tasks.pipeline import Fetch
 from tasks.plan_run import plan_run

@@ -37,7 +37,7 @@ from evaluation.benchmarks.month import (
     transcribe_in_no_time,
 )
 from evaluation.benchmarks.publish import publish
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.run_job import run_job
 from tasks.run_models import Fingerprints
 from tasks.same_settings import fingerprint_of

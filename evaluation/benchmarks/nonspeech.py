@@ -32,7 +32,7 @@ import typer
 from evaluation.benchmarks.one_speaker import load
 from evaluation.sets.nonspeech import pieces
 from evaluation.sets.telephone import RATE_HZ
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.settings import Settings, load_settings

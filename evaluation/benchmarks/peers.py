@@ -58,7 +58,7 @@ from evaluation.hypotheses import HypothesisUtterance
 from evaluation.normalise import NORMALISER
 from evaluation.rates import ErrorCounts
 from evaluation.references import Reference, load_references
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.settings import load_settings
 
 INSTALLABLE = (*ENVIRONMENTS, MEETEVAL)

@@ -30,7 +30,7 @@ import typer
 
 from evaluation.benchmarks.made_up_calls import CALL_S, MONTH, call_id_of, made_up_call, template_rows
 from evaluation.benchmarks.publish import publish
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.query import answer, read_transcript
 from tasks.schemas import CALLS, UTTERANCES
 from tasks.shards import TABLES, Table, object_key, shard_of

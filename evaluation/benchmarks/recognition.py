@@ -29,8 +29,8 @@ from evaluation.report import percent
 from evaluation.wer import count_errors
 from tasks.audio import prepare
 from tasks.decoding import DecodeOptions, decode_to_file
-from tasks.devices import usable_cores
 from tasks.heard import CallSpeech, ChannelSpeech
+from tasks.host import usable_cores
 from tasks.models import Models
 from tasks.records import CallHints, Recognition, Samples
 from tasks.settings import Settings, load_settings, prepare_environment

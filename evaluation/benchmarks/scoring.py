@@ -29,7 +29,8 @@ from evaluation.references import Reference
 from evaluation.report import Report
 from evaluation.score import score_set
 from evaluation.slices import CallFacts
-from tasks.devices import LIBRARIES, usable_cores
+from tasks.devices import LIBRARIES
+from tasks.host import usable_cores
 from tasks.records import Word
 
 CALL_S: Final = 300.0

@@ -31,7 +31,7 @@ from evaluation.benchmarks.mixtures import CLEAN, DEMO, Clip
 from evaluation.benchmarks.noises import active_level_dbfs, noise
 from evaluation.sets.telephone import RATE_HZ, Signal, db
 from tasks.audio import prepare
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.records import SourceFormat
 from tasks.settings import Settings, load_settings
 from tasks.signals import measure

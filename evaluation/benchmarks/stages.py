@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from evaluation.benchmarks.publish import DeviceOption, publish
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import load_models
 from tasks.schemas import Row

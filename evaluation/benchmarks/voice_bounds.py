@@ -27,8 +27,9 @@ import typer
 from evaluation.benchmarks.diarization import COLLAR_S, Call, annotated, find_calls, load
 from evaluation.benchmarks.publish import publish
 from tasks.bundles import open_bundle
-from tasks.devices import open_device, usable_cores
+from tasks.devices import open_device
 from tasks.diarize import starter_pipeline
+from tasks.host import usable_cores
 from tasks.settings import Settings, load_settings, prepare_environment
 from tasks.tracks import MODEL_SAMPLING_RATE, Track
 from tasks.voice_clusters import DEFAULT_BOUNDS

@@ -24,7 +24,7 @@ from evaluation.benchmarks.publish import publish
 from evaluation.normalise import NORMALISER
 from evaluation.rates import ErrorCounts
 from evaluation.report import percent
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.models import Models
 from tasks.settings import load_settings, restart_with_huge_pages
 from tasks.whisper import WHOLE_WINDOW_S

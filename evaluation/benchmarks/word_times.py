@@ -31,7 +31,7 @@ from evaluation.hypotheses import HypothesisUtterance
 from evaluation.references import StmLine, load_references
 from evaluation.sets.word_times import TimedCall, load_calls
 from evaluation.word_times import match_words
-from tasks.devices import usable_cores
+from tasks.host import usable_cores
 from tasks.local import local_calls, transcribe_files
 from tasks.models import Models
 from tasks.records import Word
